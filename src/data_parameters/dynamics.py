@@ -1,0 +1,196 @@
+"""What each instance did during training.
+
+Legend: B samples in the minibatch, C classes, N training instances, z logits, y target.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from data_parameters.storage import lazy_zeros
+
+__all__ = ["TrainingDynamics"]
+
+
+class TrainingDynamics:
+    r"""Running statistics of each training instance, gathered beside the training.
+
+    With :math:`T_i` the occurrences of instance :math:`i` so far, and the mean over them,
+
+    .. math::
+        \mathrm{margin}_i = \frac{1}{|T_i|} \sum_{t \in T_i}
+            \left( z^{(t)}_{i,y_i} - \max_{j \ne y_i} z^{(t)}_{i,j} \right)
+
+    is the area under the margin: a wrong label keeps it low, because the network prefers the right
+    class as long as it has not learned the wrong one by heart. ``update`` costs O(B), builds no
+    graph, and never makes the host wait for an accelerator. The statistics are those of plain
+    logits; a temperature changes none of them but what the model learns.
+
+    Args:
+        num_instances: Number of training instances :math:`N`.
+        ignore_index: A target with this value is not counted.
+        device: Where the statistics live. Minibatches may lie on another device.
+
+    Raises:
+        ValueError: ``num_instances`` is not positive.
+
+    Example:
+        >>> dynamics = TrainingDynamics(num_instances=3)
+        >>> logits = torch.tensor([[2.0, 0.0], [3.0, 1.0]])
+        >>> dynamics.update(logits, target=torch.tensor([0, 1]), index=torch.tensor([2, 0]))
+        >>> dynamics.margin
+        tensor([-2., nan,  2.])
+
+    References:
+        Pleiss, Zhang, Elenberg and Weinberger, "Identifying Mislabeled Data using the Area Under
+        the Margin Ranking", NeurIPS 2020. Swayamdipta et al., "Dataset Cartography: Mapping and
+        Diagnosing Datasets with Training Dynamics", EMNLP 2020 (confidence).
+    """
+
+    def __init__(
+        self,
+        num_instances: int,
+        *,
+        ignore_index: int = -100,
+        device: torch.device | str | None = None,
+    ) -> None:
+        if num_instances < 1:
+            raise ValueError(f"`num_instances` should be at least 1. Found {num_instances}.")
+        self.num_instances = num_instances
+        self.ignore_index = ignore_index
+        names = ("margin", "confidence", "wrong")
+        self._sums = {name: lazy_zeros(num_instances, device=device) for name in names}
+        self._last_loss = lazy_zeros(num_instances, device=device)
+        self._count = lazy_zeros(num_instances, dtype=torch.int64, device=device)
+
+    @torch.no_grad()
+    def update(self, logits: Tensor, target: Tensor, index: Tensor) -> None:
+        """Add one minibatch. A sample with a non-finite logit is left out, like an ignored one.
+
+        Args:
+            logits: Logits of the model, not divided by a temperature, shape ``(B, C)``.
+            target: Given labels in ``[0, C)`` or ``ignore_index``, shape ``(B,)``.
+            index: Rows in ``[0, N)``, shape ``(B,)``. A row may occur several times.
+
+        Raises:
+            ValueError: A shape does not fit.
+            IndexError: An index or target is out of range (checked on the CPU).
+        """
+        if logits.ndim != 2 or target.shape != logits.shape[:1] or index.shape != logits.shape[:1]:
+            raise ValueError(
+                "`logits`, `target` and `index` should have shapes (B, C), (B,) and (B,). Found "
+                f"{tuple(logits.shape)}, {tuple(target.shape)} and {tuple(index.shape)}."
+            )
+        counted = target != self.ignore_index
+        classes = torch.where(counted, target, 0).to(logits.device).unsqueeze(1)
+        logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+        _check_range("index", index, self.num_instances)
+        _check_range("target", classes, logits.shape[1])
+
+        log_p = logits.log_softmax(1).gather(1, classes).squeeze(1)
+        given = logits.gather(1, classes).squeeze(1)
+        is_given = torch.arange(logits.shape[1], device=logits.device) == classes
+        margin = given - logits.masked_fill(is_given, -torch.inf).amax(1)
+
+        device = self._count.device
+        counted = counted.to(device) & logits.isfinite().all(1).to(device)
+        rows = index.to(device=device, dtype=torch.int64)
+        columns = {"margin": margin, "confidence": log_p.exp(), "wrong": margin < 0}
+        for name, column in columns.items():
+            kept = torch.where(counted, column.to(device, torch.float32), 0.0)
+            self._sums[name].index_add_(0, rows, kept)
+        self._count.index_add_(0, rows, counted.to(torch.int64))
+        self._write_last_loss(rows, -log_p.to(device, torch.float32), counted)
+
+    def _write_last_loss(self, rows: Tensor, loss: Tensor, counted: Tensor) -> None:
+        """Keep each row's last counted loss, without a shape that depends on the data."""
+        # Sorted by row, and within a row the counted entries last, in order of occurrence: the
+        # entry at the end of its row is then the one to keep.
+        rows_then_counted, order = (2 * rows + counted).sort(stable=True)
+        rows = rows_then_counted // 2
+        end = torch.ones_like(rows, dtype=torch.bool)
+        end[:-1] = rows[1:] != rows[:-1]
+        # Entries of a row that come before its end write what the end writes.
+        num_entries = len(rows)
+        places = torch.arange(num_entries, device=rows.device)
+        places = torch.where(end, places, num_entries).flip(0).cummin(0).values.flip(0)
+        kept = torch.where(counted[order], loss[order], self._last_loss[rows])
+        self._last_loss[rows] = kept[places]
+
+    @property
+    def count(self) -> Tensor:
+        """How often each instance was counted, shape ``(N,)`` int64."""
+        return self._count.clone()
+
+    @property
+    def margin(self) -> Tensor:
+        """Mean logit margin, the area under the margin, ``(N,)``; NaN where never counted."""
+        return self._mean("margin")
+
+    @property
+    def confidence(self) -> Tensor:
+        """Mean softmax probability of the given label, ``(N,)``; NaN where never counted."""
+        return self._mean("confidence")
+
+    @property
+    def wrong_fraction(self) -> Tensor:
+        """Share of occurrences with a margin below 0, ``(N,)``; NaN where never counted."""
+        return self._mean("wrong")
+
+    @property
+    def last_loss(self) -> Tensor:
+        """Cross-entropy when last counted, in nats, ``(N,)``; NaN where never counted."""
+        return torch.where(self._count > 0, self._last_loss, torch.nan)
+
+    def _mean(self, name: str) -> Tensor:
+        return self._sums[name] / self._count  # 0 / 0 is NaN
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The statistics as plain tensors, which ``torch.load(weights_only=True)`` reads.
+
+        Returns:
+            Copies of the sums, the counts and the last losses, each of shape ``(N,)``.
+        """
+        return {name: tensor.clone() for name, tensor in self._tensors().items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue from saved statistics; where they do not fit, nothing is changed.
+
+        Args:
+            state_dict: What :meth:`state_dict` returned.
+
+        Raises:
+            ValueError: A tensor is missing, unknown or of another shape.
+        """
+        tensors = self._tensors()
+        if state_dict.keys() != tensors.keys():
+            raise ValueError(
+                f"The state should hold {sorted(tensors)}. Found {sorted(state_dict)}. Load what "
+                "TrainingDynamics.state_dict() returned."
+            )
+        for name, tensor in tensors.items():
+            if state_dict[name].shape != tensor.shape:
+                raise ValueError(
+                    f"`{name}` should have shape {tuple(tensor.shape)}. Found "
+                    f"{tuple(state_dict[name].shape)}. The state belongs to another data set."
+                )
+        for name, tensor in tensors.items():
+            tensor.copy_(state_dict[name])
+
+    def _tensors(self) -> dict[str, Tensor]:
+        sums = {f"{name}_sum": tensor for name, tensor in self._sums.items()}
+        return {**sums, "last_loss": self._last_loss, "count": self._count}
+
+
+def _check_range(name: str, values: Tensor, size: int) -> None:
+    """Refuse what is out of range; on an accelerator the host would have to wait."""
+    if values.device.type != "cpu" or values.numel() == 0:
+        return
+    low, high = values.aminmax()
+    if low < 0 or high >= size:
+        raise IndexError(
+            f"`{name}` should lie in [0, {size - 1}]. Found {int(low if low < 0 else high)}. Give "
+            "the index of IndexedDataset over the data set that was counted, and its labels."
+        )

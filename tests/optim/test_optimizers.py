@@ -1,0 +1,317 @@
+"""Both optimizers in the terms of `torch.optim`, and what they refuse."""
+
+import copy
+import io
+import pickle
+import warnings
+from typing import Any
+
+import pytest
+import torch
+
+from data_parameters import DataParameters, SparseAdamW, SparseSGD, functional
+
+Optimizer = SparseSGD | SparseAdamW
+OPTIMIZERS = [
+    pytest.param(lambda groups, **o: SparseSGD(groups, **{"momentum": 0.9, **o}), id="sgd"),
+    pytest.param(
+        lambda groups, **o: SparseSGD(groups, **{"momentum": 0.9, "dampening": 0.5, **o}),
+        id="dampened",
+    ),
+    pytest.param(SparseAdamW, id="adamw"),
+]
+each_optimizer = pytest.mark.parametrize("make", OPTIMIZERS)
+
+
+def tables(**options: Any) -> DataParameters:
+    return DataParameters(num_classes=4, num_instances=50, init_instance=1.0, **options)
+
+
+def train(data_parameters: DataParameters, optimizer: Optimizer, steps: range) -> None:
+    for step in steps:
+        generator = torch.Generator().manual_seed(step)
+        logits = torch.randn(8, 4, generator=generator)
+        target = torch.randint(4, (8,), generator=generator)
+        index = torch.randint(50, (8,), generator=generator)
+        optimizer.zero_grad()
+        functional.cross_entropy(logits, target, data_parameters(target, index)).backward()
+        optimizer.step()
+
+
+def snapshot(data_parameters: DataParameters, optimizer: Optimizer) -> dict[str, torch.Tensor]:
+    state = optimizer.state_dict()["state"]
+    kept = {f"{key}.{name}": value for key in state for name, value in state[key].items()}
+    return copy.deepcopy({**data_parameters.state_dict(), **kept})
+
+
+def assert_same_bits(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+@each_optimizer
+def test_resumes_to_the_bit(make: Any) -> None:
+    whole = tables()
+    optimizer = make(whole.param_groups(), lr=0.1)
+    train(whole, optimizer, range(6))
+
+    half = tables()
+    first = make(half.param_groups(), lr=0.1)
+    train(half, first, range(3))
+    file = io.BytesIO()
+    torch.save({"tables": half.state_dict(), "optimizer": first.state_dict()}, file)
+    file.seek(0)
+    checkpoint = torch.load(file, weights_only=True)
+    resumed = tables()
+    second = make(resumed.param_groups(), lr=123.0)
+    resumed.load_state_dict(checkpoint["tables"])
+    second.load_state_dict(checkpoint["optimizer"])
+    train(resumed, second, range(3, 6))
+    assert_same_bits(snapshot(whole, optimizer), snapshot(resumed, second))
+
+
+@each_optimizer
+def test_loaded_state_is_a_copy(make: Any) -> None:
+    data_parameters = tables()
+    optimizer = make(data_parameters.param_groups())
+    train(data_parameters, optimizer, range(2))
+    state = optimizer.state_dict()
+    before = copy.deepcopy(state)
+    other = tables()
+    second = make(other.param_groups())
+    second.load_state_dict(state)
+    train(other, second, range(2, 4))
+    for key, values in before["state"].items():
+        for name, value in values.items():
+            assert torch.equal(state["state"][key][name], value)
+
+
+@each_optimizer
+@pytest.mark.parametrize("wrong", ["size", "optimizer", "groups"])
+def test_state_that_does_not_fit_changes_nothing(make: Any, wrong: str) -> None:
+    data_parameters = tables()
+    optimizer = make(data_parameters.param_groups(), lr=0.1)
+    train(data_parameters, optimizer, range(2))
+    # The class table fits; the instance table does not.
+    larger = DataParameters(num_classes=4, num_instances=51)
+    source: torch.optim.Optimizer = make(larger.param_groups(), lr=0.2)
+    if wrong == "optimizer":
+        source = torch.optim.RMSprop(data_parameters.param_groups())
+    elif wrong == "groups":
+        source = make([larger.log_class], lr=0.2)
+    else:
+        larger(torch.tensor([0]), torch.tensor([0])).sum().backward()
+        source.step()
+    before = snapshot(data_parameters, optimizer)
+    with pytest.raises(ValueError, match=r"another data set|another optimizer|parameter group"):
+        optimizer.load_state_dict(source.state_dict())
+    assert_same_bits(before, snapshot(data_parameters, optimizer))
+    assert optimizer.param_groups[0]["lr"] == 0.1
+
+
+@each_optimizer
+def test_schedulers(make: Any) -> None:
+    data_parameters = tables()
+    optimizer = make(data_parameters.param_groups(lr_class=0.4), lr=0.8)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=[1], gamma=0.5)
+    for step in range(2):
+        train(data_parameters, optimizer, range(step, step + 1))
+        scheduler.step()
+    assert [group["lr"] for group in optimizer.param_groups] == [0.2, 0.4]
+    one_cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.3, total_steps=5)
+    train(data_parameters, optimizer, range(2))
+    one_cycle.step()
+
+
+@each_optimizer
+def test_learning_rate_as_tensor(make: Any) -> None:
+    results = []
+    for lr in (0.1, torch.tensor(0.1)):
+        data_parameters = tables()
+        train(data_parameters, make(data_parameters.param_groups(), lr=lr), range(3))
+        results.append(data_parameters.log_instance.detach())
+    torch.testing.assert_close(*results)
+
+
+@each_optimizer
+def test_grad_scaler_changes_nothing_but_skips_infinite_steps(make: Any) -> None:
+    results = []
+    for scale in (False, True):
+        data_parameters = tables()
+        optimizer = make(data_parameters.param_groups(weight_decay_class=0.1), lr=0.1)
+        scaler = torch.amp.GradScaler("cpu", enabled=scale, init_scale=1024.0)
+        for step in range(3):
+            target, index = torch.tensor([1, 1, 3]), torch.tensor([step, step, 9])
+            # The second half of an accumulated step: its single rows would merge in the gradient.
+            optimizer.zero_grad()
+            for _ in range(2):
+                scaler.scale(data_parameters(target, index).mean()).backward()
+            scaler.unscale_(optimizer)
+            scaler.step(optimizer)
+            scaler.update()
+        results.append(torch.cat([data_parameters.log_class, data_parameters.log_instance]))
+        if scale:
+            before = snapshot(data_parameters, optimizer)
+            optimizer.zero_grad()
+            scaler.scale(data_parameters(target, index).sum() * torch.inf).backward()
+            scaler.step(optimizer)
+            assert_same_bits(before, snapshot(data_parameters, optimizer))
+    torch.testing.assert_close(*results)
+
+
+@each_optimizer
+def test_closure(make: Any) -> None:
+    data_parameters = tables()
+    optimizer = make(data_parameters.param_groups(), lr=0.1)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = data_parameters(torch.tensor([0]), torch.tensor([7])).sum()
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure) == 2.0
+    assert data_parameters.log_instance[7] < 0
+
+
+@each_optimizer
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))])
+def test_copies_train_on(make: Any, duplicate: Any) -> None:
+    data_parameters = tables()
+    optimizer = make(data_parameters.param_groups(), lr=0.1)
+    train(data_parameters, optimizer, range(3))
+    pair = duplicate({"tables": data_parameters, "optimizer": optimizer})
+    train(data_parameters, optimizer, range(3, 5))
+    train(pair["tables"], pair["optimizer"], range(3, 5))
+    assert_same_bits(
+        snapshot(data_parameters, optimizer), snapshot(pair["tables"], pair["optimizer"])
+    )
+
+
+@each_optimizer
+def test_empty_minibatch_changes_nothing(make: Any) -> None:
+    data_parameters = tables()
+    optimizer = make(data_parameters.param_groups(weight_decay_instance=0.5), lr=0.1)
+    train(data_parameters, optimizer, range(2))
+    before = snapshot(data_parameters, optimizer)
+    optimizer.zero_grad()
+    empty = torch.empty(0, dtype=torch.int64)
+    data_parameters(empty, empty).sum().backward()
+    optimizer.step()
+    assert_same_bits(before, snapshot(data_parameters, optimizer))
+
+
+@each_optimizer
+@pytest.mark.parametrize("clear", ["optimizer", "module", "module between lookup and backward"])
+def test_each_way_to_clear_gradients_clears_the_occurrences(make: Any, clear: str) -> None:
+    results = []
+    for discarded in (False, True):
+        data_parameters = tables(init_class=2.0)
+        optimizer = make(data_parameters.param_groups(weight_decay_class=0.1), lr=0.1)
+        target, index = torch.tensor([0, 1]), torch.tensor([3, 3])
+        if discarded:
+            data_parameters(target, index).sum().backward()
+            if clear == "optimizer":
+                optimizer.zero_grad()
+            elif clear == "module":
+                data_parameters.zero_grad()
+        if discarded and clear.endswith("backward"):
+            optimizer.step()
+            with torch.no_grad():
+                data_parameters = tables(init_class=2.0)
+            optimizer = make(data_parameters.param_groups(weight_decay_class=0.1), lr=0.1)
+            temperature = data_parameters(target, index)
+            data_parameters.zero_grad()
+        else:
+            temperature = data_parameters(target, index)
+        temperature.sum().backward()
+        optimizer.step()
+        results.append(torch.cat([data_parameters.log_class, data_parameters.log_instance]))
+    assert torch.equal(*results)
+
+
+@each_optimizer
+def test_sparse_gradients_of_others_count_each_entry_once(make: Any) -> None:
+    table = torch.nn.Parameter(torch.ones(6))
+    optimizer = make([table], lr=0.1)
+    index, values = torch.tensor([[1, 1, 4]]), torch.tensor([1.0, 1.0, -1.0])
+    table.grad = torch.sparse_coo_tensor(index, values, (6,), check_invariants=True)
+    optimizer.step()
+    assert (table.detach() != 1).nonzero().flatten().tolist() == [1, 4]
+
+
+@each_optimizer
+def test_dense_gradient_is_refused_and_nothing_changed(make: Any) -> None:
+    data_parameters = tables()
+    dense = torch.nn.Parameter(torch.ones(3))
+    optimizer = make([*data_parameters.param_groups(), {"params": [dense]}], lr=0.1)
+    train(data_parameters, optimizer, range(2))
+    before = snapshot(data_parameters, optimizer)
+    data_parameters(torch.tensor([0]), torch.tensor([0])).sum().backward()
+    dense.sum().backward()
+    with pytest.raises(ValueError, match=r"optimizer of torch\.optim"):
+        optimizer.step()
+    assert_same_bits(before, snapshot(data_parameters, optimizer))
+
+
+@each_optimizer
+def test_tables_have_one_dimension(make: Any) -> None:
+    embedding = torch.nn.Embedding(4, 2, sparse=True)
+    optimizer = make(embedding.parameters(), lr=0.1)
+    embedding(torch.tensor([1])).sum().backward()
+    with pytest.raises(ValueError, match=r"should have shape \(N,\)"):
+        optimizer.step()
+
+
+@each_optimizer
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), 3e38])
+def test_non_finite_rows_are_skipped_counted_and_warned_of_once(make: Any, poison: float) -> None:
+    data_parameters = tables()
+    optimizer = make(data_parameters.param_groups(weight_decay_instance=0.1), lr=0.1)
+    train(data_parameters, optimizer, range(2))
+    before = snapshot(data_parameters, optimizer)
+    index = torch.tensor([3, 8, 3, 9, 9])
+    # Two entries of 3e38 are finite each, and infinite as a sum.
+    factor = torch.tensor([1.0, 1.0, 1.0, poison, poison])
+    optimizer.zero_grad()
+    (factor * data_parameters(torch.zeros(5, dtype=torch.int64), index)).sum().backward()
+    with pytest.warns(UserWarning, match="num_skipped_rows") as caught:
+        optimizer.step()
+    assert len(caught) == 1
+    after = snapshot(data_parameters, optimizer)
+    for name, value in before.items():
+        if value.shape == (50,):
+            assert torch.equal(after[name][9], value[9])
+    assert after["log_instance"][3] != before["log_instance"][3]
+    assert all(value.isfinite().all() for value in after.values())
+    assert optimizer.num_skipped_rows == 2  # row 9, and the one class
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        optimizer.zero_grad()
+        (poison * data_parameters(torch.tensor([0, 0]), torch.tensor([9, 9]))).sum().backward()
+        optimizer.step()
+    assert optimizer.num_skipped_rows == 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        (SparseSGD, {"lr": -0.1}, "`lr` should be at least 0"),
+        (SparseSGD, {"lr": float("nan")}, "`lr` should be at least 0"),
+        (SparseSGD, {"momentum": -1}, "`momentum` should be"),
+        (SparseSGD, {"weight_decay": -1}, "`weight_decay` should be"),
+        (SparseSGD, {"nesterov": True}, "momentum above 0"),
+        (SparseSGD, {"nesterov": True, "momentum": 0.9, "dampening": 0.1}, "no dampening"),
+        (SparseSGD, {"bounds": (1.0, -1.0)}, "the lower one first"),
+        (SparseAdamW, {"bounds": (0.0, float("nan"))}, "the lower one first"),
+        (SparseAdamW, {"betas": (0.9, 1.0)}, r"`betas` should lie in \[0, 1\)"),
+        (SparseAdamW, {"eps": -1e-8}, "`eps` should be"),
+        (SparseAdamW, {"lr": -1.0}, "`lr` should be"),
+    ],
+)
+def test_wrong_settings(kind: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        kind(tables().param_groups(), **options)
+    with pytest.raises(ValueError, match=message):
+        kind([{**tables().param_groups()[0], **options}])
