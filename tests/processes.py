@@ -37,4 +37,5 @@ def process(rank: int, rendezvous: str, output: str, options: dict[str, Any]) ->
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
     torch.save(train(rank, 2, options), f"{output}/{rank}.pt")
+    dist.barrier()  # a process that leaves early may abort the other
     dist.destroy_process_group()

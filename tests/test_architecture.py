@@ -43,7 +43,7 @@ def parts_imported(source: str) -> set[str]:
             assert not name.startswith("."), f"imports are absolute: {name}"
             if name.split(".")[0] == "data_parameters":
                 part = name.split(".")[1] if "." in name else "data_parameters"
-                parts.add(part if part.islower() or part in ALLOWED else "data_parameters")
+                parts.add(part if part in ALLOWED else "data_parameters")
     return parts
 
 

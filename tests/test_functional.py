@@ -87,6 +87,24 @@ def test_temperature_one_is_cross_entropy_bit_for_bit(
         torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_temperature_one_has_the_gradient_of_cross_entropy(reduction: str, weighted: bool) -> None:
+    logits, target = problem((64, 10), torch.float32)
+    weight = torch.rand(10) if weighted else None
+    grads = []
+    for plain in (False, True):
+        leaf = logits.clone().requires_grad_()
+        if plain:
+            loss = F.cross_entropy(leaf, target, weight, reduction=reduction)
+        else:
+            sigma = torch.ones(64)
+            loss = cross_entropy(leaf, target, sigma, weight=weight, reduction=reduction)
+        loss.sum().backward()
+        grads.append(leaf.grad)
+    torch.testing.assert_close(*grads, rtol=1e-6, atol=1e-9)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("per_element", [True, False])
 @pytest.mark.parametrize("probabilities", [True, False])

@@ -66,16 +66,14 @@ def test_backward_of_the_loss(fake_cuda: Any) -> None:
     context = Context()
     context.needs_input_grad = (True, False, True)
     target = torch.zeros(8, dtype=torch.int64, device=CUDA)
-    logits, sigma = torch.zeros(8, 5, device=CUDA), torch.ones(8, 1, device=CUDA)
+    logits, sigma = torch.zeros(8, 5, device=CUDA), torch.ones(8, device=CUDA)
     with torch.no_grad():
-        loss = functional._ClassTargetLoss.forward(
-            context, logits, target, sigma, None, -100, "mean"
-        )
+        loss = functional._ClassTargetLoss.forward(context, logits, target, sigma, None, -100, 1)
         grad_logits, _, grad_sigma, *_ = functional._ClassTargetLoss.backward(
             context, torch.ones_like(loss)
         )
     assert grad_logits.shape == (8, 5)
-    assert grad_sigma.shape == (8, 1)
+    assert grad_sigma.shape == (8,)
 
 
 @pytest.mark.parametrize(

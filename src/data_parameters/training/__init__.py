@@ -1,0 +1,1 @@
+"""The application: training runs that write a folder of their own."""
