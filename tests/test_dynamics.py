@@ -104,6 +104,14 @@ def test_state_dict_round_trip() -> None:
     check(second, loop)
 
 
+def test_what_does_not_fit_float32_is_left_out() -> None:
+    dynamics = TrainingDynamics(3)
+    logits = torch.tensor([[1e200, -1e200], [3.0, 1.0]], dtype=torch.float64)
+    dynamics.update(logits, torch.tensor([0, 0]), torch.tensor([1, 1]))
+    assert dynamics.count.tolist() == [0, 1, 0]
+    assert dynamics.margin[1] == 2.0
+
+
 def test_results_are_copies_and_carry_no_graph() -> None:
     dynamics = TrainingDynamics(3)
     logits = torch.randn(1, 4, requires_grad=True)
@@ -136,11 +144,14 @@ def test_wrong_arguments_change_nothing() -> None:
     dynamics.update(logits, target, index)
     before = dynamics.state_dict()
     wrong: list[tuple[Any, type[Exception], str]] = [
-        ((logits, target, index + 3), IndexError, r"`index` should lie in \[0, 5\]. Found 6"),
+        ((logits, target, index + 3), IndexError, r"`index` should lie in \[0, 5\].*Found 6"),
         ((logits, target, index - 3), IndexError, "Found -1"),
-        ((logits, target + 3, index), IndexError, r"`target` should lie in \[0, 3\]. Found 4"),
+        ((logits, target + 3, index), IndexError, r"`target` should lie in \[0, 3\].*Found 4"),
         ((logits[0], target, index), ValueError, r"\(B, C\), \(B,\) and \(B,\)"),
         ((logits, target, index[:1]), ValueError, r"\(B, C\), \(B,\) and \(B,\)"),
+        ((logits, target, index.float()), TypeError, "`index` should hold integers"),
+        ((logits, target > 0, index), TypeError, "`target` should hold integers"),
+        ((logits[:, :1], target, index), ValueError, "at least 2 classes"),
     ]
     for arguments, error, message in wrong:
         with pytest.raises(error, match=message):

@@ -256,8 +256,41 @@ def test_wrong_types() -> None:
         cross_entropy(torch.zeros(4, 3), torch.zeros(4, 3), target)
     with pytest.raises(ValueError, match="`target` should hold classes"):
         cross_entropy(torch.zeros(4, 3), torch.zeros(4), torch.ones(4))
+    with pytest.raises(TypeError, match=r"`\.long\(\)`"):
+        cross_entropy(torch.zeros(4, 3), target.int(), torch.ones(4))
     with pytest.raises(ValueError, match="averaged is not a valid value for reduction"):
         cross_entropy(torch.zeros(4, 3), target, torch.ones(4), reduction="averaged")
+
+
+@pytest.mark.parametrize("of_logits", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("of_sigma", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_precisions_may_differ(
+    of_logits: torch.dtype, of_sigma: torch.dtype, reduction: str
+) -> None:
+    logits, target = problem((4, 3), of_logits)
+    logits.requires_grad_()
+    sigma = torch.full((4,), 2.0, dtype=of_sigma, requires_grad=True)
+    weight = torch.ones(3, dtype=of_logits)
+    loss = cross_entropy(logits, target, sigma, weight=weight, reduction=reduction)
+    assert loss.dtype == (torch.float64 if of_logits == torch.float64 else torch.float32)
+    loss.sum().backward()
+    assert logits.grad.dtype == of_logits
+    assert sigma.grad.dtype == of_sigma
+
+
+def test_target_out_of_range_is_named() -> None:
+    logits, sigma = torch.zeros(4, 3, requires_grad=True), torch.ones(4)
+    for wrong in (3, -1):
+        with pytest.raises(IndexError, match=rf"\[0, 2\].*Found \[{wrong}\].*Likely"):
+            cross_entropy(logits, torch.tensor([0, wrong, 1, -100]), sigma)
+
+
+def test_weight_with_a_gradient_is_refused_as_torch_does() -> None:
+    logits, target = problem((4, 3))
+    weight = torch.ones(3, dtype=DOUBLE, requires_grad=True)
+    with pytest.raises(RuntimeError, match="weight"):
+        cross_entropy(logits.requires_grad_(), target, torch.ones(4), weight=weight).backward()
 
 
 def test_mixup_keeps_both_sources() -> None:

@@ -136,13 +136,17 @@ def test_check_loader_finds_what_is_wrong() -> None:
         check_loader(DataLoader(shifted, batch_size=4), dataset)
     with pytest.raises(IndexError, match=r"\[0, 3\].*Found 4"):
         check_loader(DataLoader(dataset, batch_size=4), IndexedDataset(Subset(inner, range(4))))
-    plain = DataLoader(TensorDataset(torch.arange(8.0), torch.rand(8)), batch_size=4)
+    plain = DataLoader(TensorDataset(torch.arange(8.0), torch.arange(8)), batch_size=4)
     with pytest.raises(ValueError, match="Wrap the training set in IndexedDataset"):
         check_loader(plain, dataset)
     with pytest.raises(ValueError, match="Wrap the training set in IndexedDataset"):
         check_loader([{"label": torch.zeros(2)}], dataset)
     with pytest.raises(ValueError, match="`target_key`"):
         check_loader([{"y": torch.zeros(2), "index": torch.zeros(2)}], dataset)
+    with pytest.raises(ValueError, match="which a list does not have"):
+        check_loader([[torch.zeros(2), torch.zeros(2)]], dataset, target_key="y")
+    with pytest.raises(ValueError, match="Wrap the training set in IndexedDataset"):
+        check_loader([(torch.zeros(2),)], dataset)
 
 
 def test_check_loader_on_mappings_and_text_labels() -> None:

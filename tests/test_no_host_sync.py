@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import (
 )
 
 from data_parameters import DataParameters, SparseAdamW, SparseSGD, TrainingDynamics, functional
-from data_parameters.parameters import _Rows
+from data_parameters.lookup import _Rows
 
 CUDA = torch.device("cuda")
 
@@ -47,7 +47,7 @@ def test_the_mode_refuses_a_wait(fake_cuda: Any) -> None:
 def test_lookup_and_loss(fake_cuda: Any) -> None:
     joint = on_cuda(num_classes=5, num_instances=100)
     target = torch.zeros(8, dtype=torch.int64, device=CUDA)
-    index = torch.zeros(8, dtype=torch.int64)  # from a loader, on the CPU
+    index = torch.zeros(8, dtype=torch.int64, device=CUDA)
     temperature = joint(target, index)
     assert temperature.device.type == "cuda"
     logits = torch.zeros(8, 5, device=CUDA, requires_grad=True)

@@ -122,6 +122,11 @@ def test_returns_the_type_it_is_given() -> None:
             ValueError,
             r"shape \(C, C\) with C = 4",
         ),
+        (
+            {"labels": np.zeros(5, np.uint8), "num_classes": 1000},
+            ValueError,
+            "Convert it to int64",
+        ),
         ({"num_classes": 2}, ValueError, "Found 0 to 4"),
         ({"labels": np.array([-1, 0])}, ValueError, "Leave unlabelled instances out"),
         ({"labels": np.array([0.0, 1.0])}, TypeError, "should be integers"),

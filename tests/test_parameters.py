@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from data_parameters import DataParameters, SparseSGD
+from data_parameters import DataParameters, SparseSGD, functional
 
 
 def test_levels() -> None:
@@ -112,8 +112,9 @@ def test_param_groups() -> None:
     ("arguments", "message"),
     [
         ({}, "Give the number of classes"),
-        ({"num_classes": 0}, "at least 1"),
-        ({"num_instances": -3}, "at least 1"),
+        ({"num_classes": 0}, "an integer above 0"),
+        ({"num_instances": -3}, "an integer above 0"),
+        ({"num_instances": 6.0}, "an integer above 0"),
         ({"num_classes": 2, "init_class": 0.0}, "positive and finite"),
         ({"num_classes": 2, "init_class": -1.0}, "not its logarithm"),
         ({"num_classes": 2, "init_class": float("nan")}, "positive and finite"),
@@ -148,6 +149,50 @@ def test_wrong_lookups() -> None:
         with pytest.raises(IndexError, match=rf"\[0, 2\].*Found {wrong}\."):
             joint(torch.tensor([0, wrong]), index)
     assert joint.log_instance.grad is None
+
+
+def test_a_loader_may_reuse_the_memory_of_its_index() -> None:
+    instances = DataParameters(num_instances=10)
+    optimizer = SparseSGD(instances.parameters(), lr=0.1)
+    buffer = torch.tensor([0, 1])
+    instances(index=buffer).sum().backward()
+    buffer.copy_(torch.tensor([4, 5]))
+    optimizer.step()
+    assert instances.log_instance.detach().nonzero().flatten().tolist() == [0, 1]
+
+
+def test_an_ignored_sample_that_is_not_finite_touches_no_row() -> None:
+    classes = DataParameters(num_classes=3)
+    logits = torch.randn(3, 3)
+    logits[1] = torch.nan
+    target = torch.tensor([0, -100, 2])
+    functional.cross_entropy(logits, target, classes(target)).backward()
+    SparseSGD(classes.parameters(), lr=0.1).step()
+    assert classes.log_class.isfinite().all()
+    assert (classes.log_class.detach() != 0).tolist() == [True, False, True]
+
+
+def test_frozen_tables() -> None:
+    joint = DataParameters(num_classes=3, num_instances=4).requires_grad_(False)
+    assert not joint(torch.tensor([0]), torch.tensor([1])).requires_grad
+    joint.log_class.requires_grad_(True)
+    joint(torch.tensor([0]), torch.tensor([1])).sum().backward()
+    assert joint.log_instance.grad is None
+
+
+def test_list_as_index() -> None:
+    with pytest.raises(TypeError, match="should be a tensor of integers"):
+        DataParameters(num_instances=4)(index=[0, 1])
+
+
+@pytest.mark.parametrize("wrong", [torch.float16, torch.int64])
+def test_assigning_another_type_changes_nothing(wrong: torch.dtype) -> None:
+    joint = DataParameters(num_classes=3, num_instances=4)
+    state = {name: value + 1 for name, value in joint.state_dict().items()}
+    state["log_instance"] = state["log_instance"].to(wrong)
+    with pytest.raises(RuntimeError, match="log_instance"):
+        joint.load_state_dict(state, assign=True)
+    assert torch.equal(joint.log_class, torch.zeros(3))
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.int16])

@@ -20,6 +20,17 @@ def test_zeros(size: int, dtype: torch.dtype) -> None:
     assert table.sum() == 7
 
 
+@pytest.mark.parametrize("platform", ["darwin", "win32"])
+def test_elsewhere_than_linux_it_is_plain_zeros(
+    platform: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("data_parameters.storage.sys.platform", platform)
+    monkeypatch.delattr("data_parameters.storage.mmap.MAP_PRIVATE")
+    table = lazy_zeros(1_000_000)
+    assert table.shape == (1_000_000,)
+    assert not table.any()
+
+
 PROGRAM = """
 import torch
 from data_parameters import DataParameters, SparseSGD

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from data_parameters.rows import checked_rows
 from data_parameters.storage import lazy_zeros
 
 __all__ = ["TrainingDynamics"]
@@ -76,6 +77,7 @@ class TrainingDynamics:
 
         Raises:
             ValueError: A shape does not fit.
+            TypeError: An index or target is not an integer.
             IndexError: An index or target is out of range (checked on the CPU).
         """
         if logits.ndim != 2 or target.shape != logits.shape[:1] or index.shape != logits.shape[:1]:
@@ -83,26 +85,30 @@ class TrainingDynamics:
                 "`logits`, `target` and `index` should have shapes (B, C), (B,) and (B,). Found "
                 f"{tuple(logits.shape)}, {tuple(target.shape)} and {tuple(index.shape)}."
             )
-        counted = target != self.ignore_index
-        classes = torch.where(counted, target, 0).to(logits.device).unsqueeze(1)
+        if logits.shape[1] < 2:
+            raise ValueError(f"There should be at least 2 classes. Found {logits.shape[1]}.")
+        device = self._count.device
+        rows = checked_rows("index", index, self.num_instances, device)
+        ignored = target == self.ignore_index
+        classes = checked_rows(
+            "target", target, logits.shape[1], logits.device, ignored=ignored
+        ).unsqueeze(1)
         logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-        _check_range("index", index, self.num_instances)
-        _check_range("target", classes, logits.shape[1])
 
         log_p = logits.log_softmax(1).gather(1, classes).squeeze(1)
         given = logits.gather(1, classes).squeeze(1)
         is_given = torch.arange(logits.shape[1], device=logits.device) == classes
         margin = given - logits.masked_fill(is_given, -torch.inf).amax(1)
 
-        device = self._count.device
-        counted = counted.to(device) & logits.isfinite().all(1).to(device)
-        rows = index.to(device=device, dtype=torch.int64)
         columns = {"margin": margin, "confidence": log_p.exp(), "wrong": margin < 0}
+        columns = {name: column.to(device, torch.float32) for name, column in columns.items()}
+        loss = -log_p.to(device, torch.float32)
+        counted = ~ignored.to(device, non_blocking=True)
+        counted &= columns["margin"].isfinite() & loss.isfinite()
         for name, column in columns.items():
-            kept = torch.where(counted, column.to(device, torch.float32), 0.0)
-            self._sums[name].index_add_(0, rows, kept)
+            self._sums[name].index_add_(0, rows, torch.where(counted, column, 0.0))
         self._count.index_add_(0, rows, counted.to(torch.int64))
-        self._write_last_loss(rows, -log_p.to(device, torch.float32), counted)
+        self._write_last_loss(rows, loss, counted)
 
     def _write_last_loss(self, rows: Tensor, loss: Tensor, counted: Tensor) -> None:
         """Keep each row's last counted loss, without a shape that depends on the data."""
@@ -182,15 +188,3 @@ class TrainingDynamics:
     def _tensors(self) -> dict[str, Tensor]:
         sums = {f"{name}_sum": tensor for name, tensor in self._sums.items()}
         return {**sums, "last_loss": self._last_loss, "count": self._count}
-
-
-def _check_range(name: str, values: Tensor, size: int) -> None:
-    """Refuse what is out of range; on an accelerator the host would have to wait."""
-    if values.device.type != "cpu" or values.numel() == 0:
-        return
-    low, high = values.aminmax()
-    if low < 0 or high >= size:
-        raise IndexError(
-            f"`{name}` should lie in [0, {size - 1}]. Found {int(low if low < 0 else high)}. Give "
-            "the index of IndexedDataset over the data set that was counted, and its labels."
-        )

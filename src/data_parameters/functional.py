@@ -11,6 +11,7 @@ from torch import Tensor
 
 __all__ = ["cross_entropy"]
 
+HALF = (torch.float16, torch.bfloat16)
 # torch's own kernels, and how they number the reductions.
 nll_loss_forward = torch.ops.aten.nll_loss_forward.default
 nll_loss_backward = torch.ops.aten.nll_loss_backward.default
@@ -61,7 +62,8 @@ def cross_entropy(
 
     Raises:
         ValueError: A shape does not fit the logits.
-        TypeError: Logits or temperature are not floating point.
+        TypeError: Logits or temperature are not floating point, or classes not int64.
+        IndexError: A target is not a class (on the CPU, where torch checks it).
 
     Example:
         >>> logits, target = torch.tensor([[2.0, 0.0]]), torch.tensor([0])
@@ -72,17 +74,22 @@ def cross_entropy(
         Saxena, Tuzel and DeCoste, "Data Parameters: A New Family of Parameters for Learning a
         Differentiable Curriculum", NeurIPS 2019.
     """
-    if logits.dtype in (torch.float16, torch.bfloat16):
-        logits = logits.float()
     _check(logits, target, temperature)
-    if temperature.device != logits.device:
-        temperature = temperature.to(logits.device)
+    if logits.dtype in HALF:
+        logits, weight = logits.float(), None if weight is None else weight.float()
+    if temperature.device != logits.device or temperature.dtype != logits.dtype:
+        temperature = temperature.to(logits)
     differentiated = torch.is_grad_enabled() and (logits.requires_grad or temperature.requires_grad)
     plain = logits.ndim == 2 and label_smoothing == 0.0 and not target.is_floating_point()
-    if plain and differentiated and reduction in REDUCTIONS and not torch.compiler.is_compiling():
-        loss: Tensor = _ClassTargetLoss.apply(
-            logits, target, temperature, weight, ignore_index, REDUCTIONS[reduction]
-        )
+    plain = plain and reduction in REDUCTIONS and (weight is None or not weight.requires_grad)
+    if plain and differentiated and not torch.compiler.is_compiling():
+        loss: Tensor
+        try:
+            loss = _ClassTargetLoss.apply(
+                logits, target, temperature, weight, ignore_index, REDUCTIONS[reduction]
+            )
+        except IndexError as error:
+            raise _out_of_range(target, logits.shape[1], ignore_index) from error
         return loss
     return F.cross_entropy(
         logits / _per_class(temperature, logits),
@@ -105,6 +112,11 @@ def _check(logits: Tensor, target: Tensor, temperature: Tensor) -> None:
             f"`{name}` should be floating point. Found {tensor.dtype}. Convert it, or check "
             "the order of the arguments: logits, target, temperature."
         )
+    if not target.is_floating_point() and target.dtype not in (torch.int64, torch.uint8):
+        raise TypeError(
+            f"`target` should hold classes in int64. Found {target.dtype}. Convert it with "
+            "`.long()`."
+        )
     if logits.ndim == 0:
         raise ValueError("`logits` should have shape (B, C), (B, C, d1, ...) or (C,). Found ().")
     class_dim = 0 if logits.ndim == 1 else 1
@@ -121,6 +133,16 @@ def _check(logits: Tensor, target: Tensor, temperature: Tensor) -> None:
             f"target element, {tuple(elements)}. Found shape {tuple(temperature.shape)}. "
             "Squeeze or expand it."
         )
+
+
+def _out_of_range(target: Tensor, num_classes: int, ignore_index: int) -> IndexError:
+    """Say which target torch stumbled over, and why that may be."""
+    wrong = target[((target < 0) | (target >= num_classes)) & (target != ignore_index)]
+    return IndexError(
+        f"`target` should lie in [0, {num_classes - 1}], because the logits have {num_classes} "
+        f"classes, or be `ignore_index`, {ignore_index}. Found {wrong[:1].tolist()}. Likely "
+        "causes: labels that start at 1, or a last layer with too few outputs."
+    )
 
 
 def _per_class(temperature: Tensor, logits: Tensor) -> Tensor:
@@ -164,7 +186,7 @@ class _ClassTargetLoss(torch.autograd.Function):
             factor = factor / total_weight
         if torch.is_grad_enabled():  # create_graph=True: the formula, from differentiable pieces
             kept = target != ctx.ignore_index
-            rows = target * kept
+            rows = target.long() * kept
             factor = torch.where(kept, factor if weight is None else factor * weight[rows], 0.0)
             residual = (logits / sigma.unsqueeze(1)).softmax(1) - F.one_hot(rows, logits.shape[1])
             grad_logits = residual * factor.unsqueeze(1)

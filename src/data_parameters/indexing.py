@@ -179,12 +179,20 @@ def check_loader(
 
 
 def _target_and_index(batch: Any, target_key: int | str | None) -> tuple[Any, Tensor]:
+    target, index = None, None
     if isinstance(batch, Mapping):
         index = batch.get(INDEX_KEY)
-    else:
-        index = batch[-1] if isinstance(batch, (list, tuple)) and len(batch) > 1 else None
-    target = _entry(batch, target_key)
-    if not isinstance(index, Tensor) or index.is_floating_point() or index.shape != (len(target),):
+        target = _entry(batch, target_key)
+    # Without a key the label has place 1, so that an index can only follow it.
+    elif isinstance(batch, (list, tuple)) and (target_key is not None or len(batch) > 2):
+        index = batch[-1]
+        target = _entry(batch, target_key)
+    if (
+        not isinstance(index, Tensor)
+        or index.is_floating_point()
+        or target is None
+        or index.shape != (len(target),)
+    ):
         raise ValueError(
             "A minibatch should end with its index, or hold it under the key "
             f'"{INDEX_KEY}": one integer for each sample. Found {_show(index)}. '
@@ -195,7 +203,13 @@ def _target_and_index(batch: Any, target_key: int | str | None) -> tuple[Any, Te
 
 def _entry(sample: Any, target_key: int | str | None) -> Any:
     if target_key is not None:
-        return sample[target_key]
+        try:
+            return sample[target_key]
+        except (KeyError, IndexError, TypeError) as error:
+            raise ValueError(
+                f"`target_key` should name the label of a sample. Found {target_key!r}, which a "
+                f"{type(sample).__name__} does not have."
+            ) from error
     if not isinstance(sample, Mapping):
         return sample[1]
     for key in ("label", "labels", "target"):
@@ -208,8 +222,8 @@ def _entry(sample: Any, target_key: int | str | None) -> Any:
 
 
 def _same(label: Any, expected: Any) -> bool:
-    if not isinstance(label, Tensor):
-        return bool(label == expected)
+    if not isinstance(label, Tensor) or expected is None:
+        return bool(label is expected or label == expected)
     return torch.equal(label, torch.as_tensor(expected, dtype=label.dtype, device=label.device))
 
 

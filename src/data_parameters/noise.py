@@ -95,6 +95,11 @@ def corrupt_labels(
             f"`labels` should lie in [0, {num_classes - 1}]. Found {given.min()} to {given.max()}. "
             "Leave unlabelled instances out, or give the right `num_classes`."
         )
+    if given.size and num_classes - 1 > np.iinfo(given.dtype).max:
+        raise ValueError(
+            f"The type of `labels` should hold {num_classes} classes. Found {given.dtype}. Convert "
+            "it to int64."
+        )
 
     # 0.29 * 100 is 28.999… in binary; the shortest decimal that means this float is what was asked.
     num_drawn = math.floor(Fraction(repr(float(fraction))) * given.size)

@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
+from data_parameters.lookup import look_up
 from data_parameters.storage import lazy_zeros
 
 __all__ = ["DataParameters"]
 
 LogBounds = tuple[float, float]
+HALF = (torch.float16, torch.bfloat16)
 
 
 class DataParameters(nn.Module):
@@ -120,11 +121,9 @@ class DataParameters(nn.Module):
         """
         parts = []
         if self.log_class is not None:
-            rows = _checked_rows("target", target, self.log_class)
-            parts.append(_look_up(self.log_class, rows, rows != self.ignore_index))
+            parts.append(look_up("target", self.log_class, target, self.ignore_index))
         if self.log_instance is not None:
-            rows = _checked_rows("index", index, self.log_instance)
-            parts.append(_look_up(self.log_instance, rows))
+            parts.append(look_up("index", self.log_instance, index))
         parts = [part.exp() for part in parts]
         return parts[0] if len(parts) == 1 else _joint(*parts)
 
@@ -192,8 +191,7 @@ class DataParameters(nn.Module):
 
         def keep_precision(tensor: Tensor) -> Tensor:
             moved = fn(tensor)
-            half = moved.dtype in (torch.float16, torch.bfloat16)
-            return tensor.to(moved.device) if half else moved
+            return tensor.to(moved.device) if moved.dtype in HALF else moved
 
         super()._apply(keep_precision, recurse)  # type: ignore[no-untyped-call]
         return self
@@ -235,31 +233,27 @@ class DataParameters(nn.Module):
     ) -> None:
         expected = {prefix + name: table for name, table in self.named_parameters()}
         found = {key: value for key, value in state_dict.items() if key.startswith(prefix)}
+        assign = bool(local_metadata.get("assign_to_params_buffers", False))
         problems = [
             f"`{key}` should have shape {tuple(table.shape)} and finite values. Found "
             f"{_describe(found[key])}. The checkpoint belongs to another data set."
             for key, table in expected.items()
-            if key in found and not _fits(found[key], table)
+            if key in found and not _fits(found[key], table, assign=assign)
         ]
         if problems:
             error_msgs.extend(problems)
             return
-        super()._load_from_state_dict(
-            dict(state_dict),
-            prefix,
-            local_metadata,
-            strict,
-            missing_keys,
-            unexpected_keys,
-            error_msgs,
-        )
+        keys = (missing_keys, unexpected_keys, error_msgs)
+        super()._load_from_state_dict(dict(state_dict), prefix, local_metadata, strict, *keys)
 
 
-def _fits(value: Any, table: Tensor) -> bool:
+def _fits(value: Any, table: Tensor, *, assign: bool) -> bool:
     return (
         isinstance(value, Tensor)
         and value.shape == table.shape
-        and bool(value.isfinite().all() or value.is_meta)
+        and value.is_floating_point()
+        and not (assign and value.dtype in HALF)
+        and bool(value.is_meta or value.isfinite().all())
     )
 
 
@@ -267,7 +261,7 @@ def _describe(value: Any) -> str:
     if not isinstance(value, Tensor):
         return type(value).__name__
     finite = "finite" if value.isfinite().all() else "non-finite"
-    return f"shape {tuple(value.shape)}, {finite} values"
+    return f"shape {tuple(value.shape)}, {value.dtype}, {finite} values"
 
 
 def _table(
@@ -280,9 +274,9 @@ def _table(
     """A table of log-temperatures; free of memory until touched where it starts at 1."""
     if size is None:
         return None
-    if size < 1:
-        raise ValueError(f"The number of {name} rows should be at least 1. Found {size}.")
-    temperature = torch.as_tensor(init, dtype=torch.float32, device=device).detach()
+    if not isinstance(size, int) or size < 1:
+        raise ValueError(f"The number of {name} rows should be an integer above 0. Found {size}.")
+    temperature = torch.as_tensor(init, dtype=torch.float32).detach()
     if temperature.shape not in ((), (size,)):
         raise ValueError(
             f"`init_{name}` should be one temperature, or one for each of the {size} rows. Found "
@@ -306,91 +300,7 @@ def _table(
         log_temperature = inside
     if log_temperature.ndim == 0 and log_temperature == 0.0:
         return nn.Parameter(lazy_zeros(size, device=device))
-    return nn.Parameter(log_temperature.expand(size).clone())
-
-
-def _checked_rows(name: str, rows: Tensor | None, table: Tensor) -> Tensor:
-    """The rows as int64 on the table's device."""
-    if rows is None:
-        raise ValueError(
-            f"`{name}` should be given, because there is a table for it. Found None. "
-            "Call data_parameters(target, index); IndexedDataset adds the index to each sample."
-        )
-    if rows.is_floating_point() or rows.is_complex() or rows.dtype == torch.bool:
-        raise TypeError(
-            f"`{name}` should hold integers. Found {rows.dtype}. Convert it with `.long()`."
-        )
-    # A copy to the CPU must have arrived before it is read; a copy to an accelerator need not.
-    non_blocking = table.device.type != "cpu"
-    return rows.detach().to(device=table.device, dtype=torch.int64, non_blocking=non_blocking)
-
-
-def _check_range(rows: Tensor, size: int) -> None:
-    """Refuse rows that do not exist. On an accelerator the host would have to wait: not there."""
-    if rows.device.type != "cpu" or rows.numel() == 0 or torch.compiler.is_compiling():
-        return
-    low, high = rows.aminmax()
-    if low < 0 or high >= size:
-        raise IndexError(
-            f"A class or index should lie in [0, {size - 1}], because the table has {size} rows. "
-            f"Found {int(low if low < 0 else high)}. Likely causes: labels that start at 1 or mark "
-            "missing ones by a negative number (see `ignore_index`), or a data set that is larger "
-            "than the `num_classes` or `num_instances` given."
-        )
-
-
-def _look_up(table: nn.Parameter, rows: Tensor, kept: Tensor | None = None) -> Tensor:
-    """Log-temperatures of the rows; 0, and no gradient, where ``kept`` is false."""
-    if kept is not None:
-        rows = rows * kept
-    _check_range(rows, len(table))
-    values: Tensor = _Rows.apply(table, _occurrences(table), rows, kept)
-    return values
-
-
-def _occurrences(table: nn.Parameter) -> Tensor:
-    """Return the leaf whose sparse gradient counts how often each row was looked up.
-
-    PyTorch merges entries when sparse gradients add up, so the table's own gradient cannot tell how
-    often a row occurred. A second leaf, one stored number wide, receives a 1 for each occurrence
-    and accumulates exactly when the table's gradient does. The optimizers read and clear it.
-    """
-    leaf: Tensor | None = getattr(table, "occurrences", None)
-    if leaf is None or leaf.device != table.device or leaf.dtype != table.dtype:
-        leaf = table.new_zeros(1).expand(len(table)).detach().requires_grad_()
-        table.occurrences = leaf  # type: ignore[attr-defined]
-    elif table.grad is None or (table.grad.is_sparse and table.grad._nnz() == 0):
-        leaf.grad = None  # the gradient was cleared, so what was counted for it goes too
-    return leaf
-
-
-class _Rows(torch.autograd.Function):
-    """``table[rows]`` with a gradient of one entry per occurrence: O(B), whatever N is."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, table: Tensor, occurrences: Tensor, rows: Tensor, kept: Tensor | None
-    ) -> Tensor:
-        ctx.save_for_backward(rows, kept)
-        ctx.size = table.shape
-        values = table.index_select(0, rows.reshape(-1)).reshape(rows.shape)
-        return values if kept is None else values * kept
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        rows, kept = ctx.saved_tensors
-        count = torch.ones_like(grad) if kept is None else kept.to(grad.dtype)
-        values = (grad * count, count)
-        entries = (_sparse(rows, value, ctx.size) for value in values)
-        return next(entries), next(entries), None, None
-
-
-def _sparse(rows: Tensor, values: Tensor, size: torch.Size) -> Tensor:
-    # Checking the invariants would make the host wait for the device on every step.
-    return torch.sparse_coo_tensor(
-        rows.reshape(1, -1), values.reshape(-1), size, check_invariants=False
-    )
+    return nn.Parameter(log_temperature.to(device).expand(size).clone())
 
 
 def _joint(class_part: Tensor, instance_part: Tensor) -> Tensor:

@@ -202,33 +202,90 @@ def test_empty_minibatch_changes_nothing(make: Any) -> None:
     assert_same_bits(before, snapshot(data_parameters, optimizer))
 
 
+CLEAR: dict[str, Any] = {
+    "optimizer": lambda optimizer, tables: optimizer.zero_grad(),
+    "to zero": lambda optimizer, tables: optimizer.zero_grad(set_to_none=False),
+    "module": lambda optimizer, tables: tables.zero_grad(),
+}
+
+
 @each_optimizer
-@pytest.mark.parametrize("clear", ["optimizer", "module", "module between lookup and backward"])
-def test_each_way_to_clear_gradients_clears_the_occurrences(make: Any, clear: str) -> None:
+@pytest.mark.parametrize("clear", CLEAR)
+@pytest.mark.parametrize("when", ["before the lookup", "before backward"])
+@pytest.mark.parametrize("stepped", [True, False])
+def test_clearing_the_gradient_clears_the_occurrences(
+    make: Any, clear: str, when: str, stepped: bool
+) -> None:
+    """Also where the step of the cleared gradient was skipped, as by a GradScaler."""
     results = []
     for discarded in (False, True):
         data_parameters = tables(init_class=2.0)
+        start = {name: value.clone() for name, value in data_parameters.state_dict().items()}
         optimizer = make(data_parameters.param_groups(weight_decay_class=0.1), lr=0.1)
-        target, index = torch.tensor([0, 1]), torch.tensor([3, 3])
         if discarded:
-            data_parameters(target, index).sum().backward()
-            if clear == "optimizer":
-                optimizer.zero_grad()
-            elif clear == "module":
-                data_parameters.zero_grad()
-        if discarded and clear.endswith("backward"):
-            optimizer.step()
-            with torch.no_grad():
-                data_parameters = tables(init_class=2.0)
-            optimizer = make(data_parameters.param_groups(weight_decay_class=0.1), lr=0.1)
-            temperature = data_parameters(target, index)
-            data_parameters.zero_grad()
-        else:
-            temperature = data_parameters(target, index)
+            data_parameters(torch.tensor([0, 3]), torch.tensor([5, 5])).sum().backward()
+            if stepped:
+                optimizer.step()
+                data_parameters.load_state_dict(start)
+                optimizer.state.clear()
+        if when == "before the lookup":
+            CLEAR[clear](optimizer, data_parameters)
+        temperature = data_parameters(torch.tensor([0, 1]), torch.tensor([3, 3]))
+        if when == "before backward":
+            CLEAR[clear](optimizer, data_parameters)
         temperature.sum().backward()
         optimizer.step()
         results.append(torch.cat([data_parameters.log_class, data_parameters.log_instance]))
     assert torch.equal(*results)
+
+
+def test_gradients_that_are_not_cleared_act_again_as_in_torch() -> None:
+    data_parameters = tables()
+    optimizer = SparseSGD(data_parameters.param_groups(), lr=0.1)
+    dense = torch.nn.Parameter(torch.zeros(50))
+    reference = torch.optim.SGD([dense], lr=0.1)
+    for row in (3, 8):
+        data_parameters(torch.tensor([0]), torch.tensor([row])).log().sum().backward()
+        (0.5 * dense[row]).backward()  # d log(1 + exp(s)) / ds at s = 0
+        dense.grad = data_parameters.log_instance.grad.to_dense()
+        optimizer.step()
+        reference.step()
+    torch.testing.assert_close(data_parameters.log_instance.detach(), dense.detach())
+
+
+@each_optimizer
+def test_tables_may_change_precision_between_steps(make: Any) -> None:
+    data_parameters = tables()
+    optimizer = make(data_parameters.param_groups(), lr=0.1)
+    train(data_parameters, optimizer, range(2))
+    data_parameters.double()
+    train(data_parameters, optimizer, range(2, 4))
+    assert data_parameters.log_instance.dtype == torch.float64
+    assert all(
+        state.dtype == torch.float64
+        for name, state in optimizer.state[data_parameters.log_instance].items()
+        if name != "num_skipped_rows"
+    )
+
+
+@each_optimizer
+@pytest.mark.parametrize("damage", ["not a tensor", "not finite", "setting"])
+def test_damaged_state_is_refused(make: Any, damage: str) -> None:
+    data_parameters = tables()
+    optimizer = make(data_parameters.param_groups(), lr=0.1)
+    train(data_parameters, optimizer, range(2))
+    before = snapshot(data_parameters, optimizer)
+    state = copy.deepcopy(optimizer.state_dict())
+    name = next(iter(state["state"][1]))
+    if damage == "not a tensor":
+        state["state"][1][name] = [1.0]
+    elif damage == "not finite":
+        state["state"][1][name][3] = torch.nan
+    else:
+        state["param_groups"][1]["lr"] = -5.0
+    with pytest.raises(ValueError, match=r"finite values|`lr` should be"):
+        optimizer.load_state_dict(state)
+    assert_same_bits(before, snapshot(data_parameters, optimizer))
 
 
 @each_optimizer
@@ -301,11 +358,13 @@ def test_non_finite_rows_are_skipped_counted_and_warned_of_once(make: Any, poiso
         (SparseSGD, {"lr": float("nan")}, "`lr` should be at least 0"),
         (SparseSGD, {"momentum": -1}, "`momentum` should be"),
         (SparseSGD, {"weight_decay": -1}, "`weight_decay` should be"),
+        (SparseSGD, {"dampening": float("nan")}, "`dampening` should be finite"),
+        (SparseAdamW, {"betas": (0.9,)}, "two numbers"),
         (SparseSGD, {"nesterov": True}, "momentum above 0"),
         (SparseSGD, {"nesterov": True, "momentum": 0.9, "dampening": 0.1}, "no dampening"),
         (SparseSGD, {"bounds": (1.0, -1.0)}, "the lower one first"),
         (SparseAdamW, {"bounds": (0.0, float("nan"))}, "the lower one first"),
-        (SparseAdamW, {"betas": (0.9, 1.0)}, r"`betas` should lie in \[0, 1\)"),
+        (SparseAdamW, {"betas": (0.9, 1.0)}, r"`betas` should be two numbers in \[0, 1\)"),
         (SparseAdamW, {"eps": -1e-8}, "`eps` should be"),
         (SparseAdamW, {"lr": -1.0}, "`lr` should be"),
     ],

@@ -79,7 +79,6 @@ class SparseOptimizer(Optimizer, ABC):
 
     def _step_table(self, group: dict[str, Any], table: Tensor) -> None:
         columns = all_gather_rows(*entries(table), process_group=self.process_group)
-        _clear_occurrences(table)
         if len(columns[0]) == 0:
             return
         rows, grad, count, first = sum_by_row(*columns)
@@ -110,13 +109,16 @@ class SparseOptimizer(Optimizer, ABC):
         state = self.state[table]
         if name not in state:
             state[name] = lazy_zeros(len(table), dtype=table.dtype, device=table.device)
+        elif state[name].dtype != table.dtype or state[name].device != table.device:
+            state[name] = state[name].to(table)  # the table was moved since
         kept: Tensor = state[name]
         return kept
 
     def _count_skipped(self, table: Tensor, num_rows: Tensor) -> None:
         state = self.state[table]
-        skipped = num_rows.to(table.dtype)
-        state["num_skipped_rows"] = state.get("num_skipped_rows", 0.0) + skipped
+        if "num_skipped_rows" not in state:
+            state["num_skipped_rows"] = table.new_zeros(())
+        state["num_skipped_rows"] += num_rows  # in place: a captured graph keeps counting
         # Reading the count of an accelerator would make the host wait on every step.
         if table.device.type == "cpu" and not self._warned_of_skipped_rows and num_rows > 0:
             self._warn_of_skipped_rows(int(num_rows))
@@ -138,17 +140,6 @@ class SparseOptimizer(Optimizer, ABC):
             "Said once; `num_skipped_rows` counts on.",
             stacklevel=3,
         )
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Clear the gradients, and the occurrences that belong to them.
-
-        Args:
-            set_to_none: As in :meth:`torch.optim.Optimizer.zero_grad`.
-        """
-        super().zero_grad(set_to_none)
-        for group in self.param_groups:
-            for table in group["params"]:
-                _clear_occurrences(table)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add tables with settings of their own.
@@ -187,15 +178,19 @@ class SparseOptimizer(Optimizer, ABC):
                     f"Each group of the state should have the settings of {type(self).__name__}. "
                     f"Found none of {sorted(missing)}. The state belongs to another optimizer."
                 )
+            self._check_settings(group)
         tables = [table for group in self.param_groups for table in group["params"]]
         keys = [key for group in state_dict["param_groups"] for key in group["params"]]
         for key, table in zip(keys, tables, strict=False):  # torch compares the numbers of groups
             for name, value in state_dict["state"].get(key, {}).items():
                 expected = () if name == "num_skipped_rows" else tuple(table.shape)
-                if tuple(value.shape) != expected:
+                shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+                finite = isinstance(value, Tensor) and bool(value.isfinite().all())
+                if shape != expected or not finite:
                     raise ValueError(
-                        f"`{name}` should have shape {expected}. Found {tuple(value.shape)}. The "
-                        "checkpoint belongs to another data set."
+                        f"`{name}` should have shape {expected} and finite values. Found {shape}, "
+                        f"{'' if finite else 'not '}finite. The checkpoint belongs to another data "
+                        "set, or is damaged."
                     )
         super().load_state_dict(state_dict)
         # torch keeps the tensors it is given, and stepping would then change the caller's.
@@ -236,9 +231,3 @@ def _check_gradient(table: Tensor) -> None:
             f"A table should have shape (N,). Found {tuple(table.shape)}. Give the tables of "
             "DataParameters, `data_parameters.param_groups()`."
         )
-
-
-def _clear_occurrences(table: Tensor) -> None:
-    leaf: Tensor | None = getattr(table, "occurrences", None)
-    if leaf is not None:
-        leaf.grad = None

@@ -88,8 +88,9 @@ class SparseAdamW(SparseOptimizer):
     def _check_settings(self, group: dict[str, Any]) -> None:
         super()._check_settings(group)
         check_at_least_zero(group, "eps")
-        if not all(0.0 <= beta < 1.0 for beta in group["betas"]):
-            raise ValueError(f"`betas` should lie in [0, 1). Found {group['betas']}.")
+        betas = group["betas"]
+        if len(betas) != 2 or not all(0.0 <= beta < 1.0 for beta in betas):
+            raise ValueError(f"`betas` should be two numbers in [0, 1). Found {betas}.")
 
     def _state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("exp_avg", "exp_avg_sq", "row_steps")

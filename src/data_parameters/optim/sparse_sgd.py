@@ -1,5 +1,6 @@
 """SGD with momentum on the touched rows."""
 
+import math
 from typing import Any
 
 import torch
@@ -95,6 +96,8 @@ class SparseSGD(SparseOptimizer):
     def _check_settings(self, group: dict[str, Any]) -> None:
         super()._check_settings(group)
         check_at_least_zero(group, "momentum")
+        if not math.isfinite(group["dampening"]):
+            raise ValueError(f"`dampening` should be finite. Found {group['dampening']}.")
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueError(
                 "`nesterov` should come with a momentum above 0 and no dampening. Found momentum "
