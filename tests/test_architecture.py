@@ -17,8 +17,11 @@ CORE = {
     "distributed": set(),
     "indexing": set(),
     "noise": set(),
-    "dynamics": {"storage"},
-    "parameters": {"storage", "distributed"},
+    "monitor": set(),
+    "rows": set(),
+    "dynamics": {"rows", "storage"},
+    "lookup": {"rows"},
+    "parameters": {"lookup", "storage", "distributed"},
     "optim": {"distributed", "storage"},
 }
 EVERYTHING_BELOW = {*CORE, "data_parameters"}

@@ -74,6 +74,7 @@ def test_the_same_seed_gives_the_same_run() -> None:
         (["--epochs", "0"], "at least 1"),
         (["--lr-instance", "-1"], "above 0"),
         (["--epochs", "many"], "many"),
+        (["--seed", "-1"], "`seed` should lie in"),
         (["--wrong", "1"], "--wrong"),
     ],
 )

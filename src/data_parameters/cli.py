@@ -1,13 +1,36 @@
 """The command ``data-parameters``: parses, then calls."""
 
+import argparse
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
+from pathlib import Path
 
-__all__ = ["main"]
+__all__ = ["main", "report_errors"]
 
-DESCRIPTION = "Learnable temperatures for classes and training instances."
 INTERRUPTED = 130  # as shells report a program that Ctrl-C ended
+
+USAGE = """usage: data-parameters COMMAND [OPTIONS]
+
+Learnable temperatures for classes and training instances.
+
+commands:
+  demo        digits with wrong labels, without and with data parameters, in seconds
+  train       train a classifier on your data
+  --version   print the version
+
+data-parameters COMMAND --help lists the options of a command."""
+
+TRAIN_DESCRIPTION = """Train a classifier with class, instance or joint data parameters, or without.
+
+First of all:
+--recipe NAME  start from published or small settings: {recipes}.
+--config FILE  start from a JSON or TOML file, such as the config.json of a run.
+--resume RUN  continue the run in this folder.
+--restart  remove the run in the output folder first.
+
+Then any of the options below."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -17,32 +40,91 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: Words of the command line; ``None`` takes those of the process.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    commands = {"demo": _demo, "train": _train}
     if words == ["--version"]:
         print(f"data-parameters {version('data-parameters')}")
-        return
+    elif words and words[0] in commands:
+        with report_errors():
+            commands[words[0]](words[1:])
+    elif words in (["--help"], ["-h"]):
+        print(USAGE)
+    else:
+        print(USAGE, file=sys.stderr)
+        sys.exit(2)
+
+
+@contextlib.contextmanager
+def report_errors() -> Iterator[None]:
+    """End the program with one clear message where a person can mend the cause.
+
+    Yields:
+        Nothing.
+    """
     try:
-        _run(words)
+        yield
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(INTERRUPTED)
-    except OSError as error:
-        sys.exit(f"data-parameters: {error}")
-
-
-def _run(words: list[str]) -> None:
-    try:
-        import tyro
-
-        from data_parameters.training.demo import DemoConfig
-        from data_parameters.training.demo_report import demo
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] == "data_parameters":
-            raise
-        sys.exit(
-            f"data-parameters: the command needs {error.name}, an optional dependency. Install it "
-            "with: pip install 'data-parameters[train]'"
-        )
-    config = tyro.extras.subcommand_cli_from_dict(
-        {"demo": DemoConfig}, prog="data-parameters", description=DESCRIPTION, args=words
+        _exit_for_missing(error)
+    except (OSError, ValueError) as error:
+        sys.exit("\n".join([f"data-parameters: {error}", *getattr(error, "__notes__", [])]))
+
+
+def _exit_for_missing(error: ModuleNotFoundError) -> None:
+    if (error.name or "").split(".")[0] == "data_parameters":
+        raise error
+    # Parts that need another extra name it themselves.
+    if "pip install" in str(error):
+        sys.exit(f"data-parameters: {error}")
+    sys.exit(
+        f"data-parameters: the command needs {error.name}, an optional dependency. Install it "
+        "with: pip install 'data-parameters[train]'"
     )
-    demo(config)
+
+
+def _demo(words: list[str]) -> None:
+    import tyro
+
+    from data_parameters.training.demo import DemoConfig
+    from data_parameters.training.demo_report import demo
+
+    demo(tyro.cli(DemoConfig, prog="data-parameters demo", args=words))
+
+
+def _train(words: list[str]) -> None:
+    import tyro
+
+    from data_parameters.training.config import TrainConfig
+    from data_parameters.training.config_file import read_config
+    from data_parameters.training.recipes import RECIPES
+    from data_parameters.training.run import resume_run, start_run
+
+    parser = argparse.ArgumentParser(
+        prog="data-parameters train", add_help=False, allow_abbrev=False
+    )
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--recipe", choices=sorted(RECIPES))
+    start.add_argument("--config", type=Path)
+    start.add_argument("--resume", type=Path)
+    parser.add_argument("--restart", action="store_true")
+    known, rest = parser.parse_known_args(words)
+    if known.recipe is not None:
+        default = RECIPES[known.recipe]
+    elif known.config is not None:
+        default = read_config(known.config)
+    elif known.resume is not None and (known.resume / "config.json").is_file():
+        default = read_config(known.resume / "config.json")
+    else:
+        default = TrainConfig()
+    config = tyro.cli(
+        TrainConfig,
+        default=default,
+        args=rest,
+        prog="data-parameters train",
+        description=TRAIN_DESCRIPTION.format(recipes=", ".join(RECIPES)),
+    )
+    if known.resume is not None:
+        resume_run(known.resume, config)
+    else:
+        start_run(config, restart=known.restart)

@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor, nn
 
 from data_parameters import DataParameters, SparseSGD, corrupt_labels, functional
-from data_parameters.training.digits import Digits, digits
+from data_parameters.training.sources.digits import Digits, digits
 
 __all__ = ["DemoConfig", "DemoResult", "Epoch", "run_demo"]
 
@@ -54,6 +54,8 @@ class DemoConfig:
         for name in ("lr", "lr_instance"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"`{name}` should be above 0. Found {getattr(self, name)}.")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"`seed` should lie in [0, 2**32). Found {self.seed}.")
         if not 0.05 <= self.fraction <= 1:
             raise ValueError(
                 f"`fraction` should lie in [0.05, 1]. Found {self.fraction}. Write 40 % as 0.4."
@@ -97,13 +99,15 @@ class DemoResult:
 
 
 def run_demo(
-    config: DemoConfig, on_epoch: Callable[[str, Epoch], None] = lambda name, epoch: None
+    config: DemoConfig,
+    on_epoch: Callable[[str, Epoch, Tensor], None] = lambda name, epoch, changed: None,
 ) -> DemoResult:
     """Train the same network twice from the same start on the same minibatches.
 
     Args:
         config: Settings of both runs.
-        on_epoch: Called after each epoch with ``"plain"`` or ``"instance"``, and the epoch.
+        on_epoch: Called after each epoch with ``"plain"`` or ``"instance"``, the epoch, and which
+            labels are wrong, shape ``(N,)``.
 
     Returns:
         The epochs of both runs and how well the temperatures find the changed labels.
@@ -112,13 +116,13 @@ def run_demo(
     given_labels, _ = corrupt_labels(
         data.train_labels, config.fraction, kind="permute", seed=config.seed
     )
+    changed = given_labels != data.train_labels
     runs: dict[str, list[Epoch]] = {"plain": [], "instance": []}
     for name, epochs in runs.items():
         for epoch in _train(config, data, given_labels, learn=name == "instance"):
             epochs.append(epoch)
-            on_epoch(name, epoch)
+            on_epoch(name, epoch, changed)
     temperature = runs["instance"][-1].temperature
-    changed = given_labels != data.train_labels
     return DemoResult(
         plain=runs["plain"],
         instance=runs["instance"],

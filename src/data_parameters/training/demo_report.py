@@ -43,7 +43,8 @@ def demo(config: DemoConfig) -> RunFolder:
             for name in NAMES
         }
 
-        def on_epoch(name: str, epoch: Epoch) -> None:
+        def on_epoch(name: str, epoch: Epoch, changed: Tensor) -> None:
+            folder.log({"run": name, **_metrics(epoch, changed)})
             progress.start_task(tasks[name])
             accuracy = f"test accuracy {epoch.test_accuracy:6.1%}"
             progress.update(tasks[name], completed=epoch.number, accuracy=accuracy)
@@ -90,9 +91,6 @@ def _accuracy_table(result: DemoResult) -> Table:
 def _write(folder: RunFolder, result: DemoResult) -> None:
     changed = result.changed
     temperatures = [epoch.temperature for epoch in result.instance if epoch.temperature is not None]
-    for name, epochs in (("plain", result.plain), ("instance", result.instance)):
-        for epoch in epochs:
-            folder.log({"run": name, **_metrics(epoch, changed)})
     folder.write_table(
         "accuracy",
         (

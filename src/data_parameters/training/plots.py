@@ -21,7 +21,7 @@ def plot_accuracy(path: Path, curves: Mapping[str, Sequence[float]]) -> None:
         path: The PNG file to write.
         curves: Accuracies in [0, 1] after each epoch, by the name of the run.
     """
-    figure, axes = _figure("Test accuracy (%)")
+    figure, axes = _figure("Accuracy (%)")
     for (name, accuracies), colour in zip(curves.items(), (ORANGE, BLUE), strict=False):
         percent = [100 * accuracy for accuracy in accuracies]
         epochs = range(1, len(percent) + 1)

@@ -1,13 +1,29 @@
-"""Where a run keeps what it found."""
+"""Where a run keeps what it found.
+
+config.json      the resolved configuration, which can be fed back
+labels.npz       the labels it trained on, and which are known to be wrong
+metrics.jsonl    a line every few steps and one after each epoch
+tables.npy       the log-temperatures after each epoch (see `history`)
+log.txt          what the terminal showed
+checkpoints/     the newest two
+result.json, model.pt, *.csv, *.png    at the end
+"""
 
 import csv
-import dataclasses
 import json
+import math
+import os
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from data_parameters.training.config_file import config_to_dict
+
 __all__ = ["RunFolder", "new_run_folder"]
+
+MARKER = ".data-parameters-run"
+GROWING = ("metrics.jsonl", "tables.npy", "log.txt")
 
 
 class RunFolder:
@@ -20,14 +36,29 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints live."""
+        return self.path / "checkpoints"
+
     def write_config(self, config: Any) -> None:
         """Write ``config.json``.
 
         Args:
             config: A dataclass of plain values.
         """
-        text = json.dumps(dataclasses.asdict(config), indent=2, default=str)
-        (self.path / "config.json").write_text(text + "\n", encoding="utf-8")
+        self.write_json("config.json", config_to_dict(config))
+
+    def write_json(self, name: str, values: Any) -> None:
+        """Write a file of plain values, whole or not at all.
+
+        Args:
+            name: Name of the file.
+            values: Plain values.
+        """
+        temporary = self.path / f"{name}.tmp"
+        temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        temporary.replace(self.path / name)
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Append one line to ``metrics.jsonl``.
@@ -35,8 +66,63 @@ class RunFolder:
         Args:
             metrics: Names and plain values.
         """
+        # JSON knows no infinity; a run that diverges says null.
+        finite = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in metrics.items()
+        }
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(metrics) + "\n")
+            file.write(json.dumps(finite, allow_nan=False) + "\n")
+
+    def metrics(self, event: str) -> list[dict[str, Any]]:
+        """Lines of ``metrics.jsonl``.
+
+        Args:
+            event: Which lines: those with this ``event``.
+
+        Returns:
+            The lines, in order.
+        """
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return []
+        lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        return [line for line in lines if line.get("event") == event]
+
+    def sizes(self) -> dict[str, int]:
+        """Sizes of the files that grow, which are safely on the disk.
+
+        Returns:
+            Bytes, by the name of the file.
+        """
+        sizes = {}
+        for name in GROWING:
+            path = self.path / name
+            if path.exists():
+                with path.open("ab") as file:
+                    os.fsync(file.fileno())
+                sizes[name] = path.stat().st_size
+        return sizes
+
+    def cut_back(self, sizes: Mapping[str, int]) -> None:
+        """Forget what was written after a checkpoint, so that it is not logged twice.
+
+        Args:
+            sizes: What :meth:`sizes` returned at the checkpoint.
+
+        Raises:
+            ValueError: A file has lost lines since.
+        """
+        for name in GROWING:
+            path, size = self.path / name, sizes.get(name, 0)
+            found = path.stat().st_size if path.exists() else 0
+            if found < size:
+                raise ValueError(
+                    f"{path} should have at least the {size} bytes of the checkpoint. Found "
+                    f"{found}. It was changed since; restore it, or start the run anew."
+                )
+            if path.exists():
+                os.truncate(path, size)
 
     def write_table(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write a table as CSV.
@@ -52,27 +138,41 @@ class RunFolder:
             writer.writerows(rows)
 
 
-def new_run_folder(name: str, path: Path | None) -> RunFolder:
+def new_run_folder(name: str, path: Path | None, *, restart: bool = False) -> RunFolder:
     """Make a folder for a run; never write into one that is there.
 
     Args:
         name: Kind of the run: without a path the folder is ``runs/name``, or the first of
             ``runs/name-2``, ``runs/name-3``, … that is free.
         path: The folder to make.
+        restart: Remove the folder first if a run of this program made it.
 
     Returns:
-        The folder, empty.
+        The folder, empty but for a mark that this program made it.
 
     Raises:
         FileExistsError: The path is taken.
     """
-    if path is not None:
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise FileExistsError(
-                f"The run folder should be new or empty. Found {path}. Remove it, or name another."
-            )
-        path.mkdir(parents=True, exist_ok=True)
-        return RunFolder(path)
+    if path is None:
+        path = _free_folder(name)
+    if restart and (path / MARKER).is_file():
+        shutil.rmtree(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        ours = (path / MARKER).is_file()
+        remedy = (
+            "Continue it with --resume, start anew with --restart" if ours else "Remove it yourself"
+        )
+        raise FileExistsError(
+            f"The run folder should be new or empty. Found {path}, "
+            f"{'a run' if ours else 'which no run of this program made'}. {remedy}, or name "
+            "another folder."
+        )
+    path.mkdir(parents=True, exist_ok=True)
+    (path / MARKER).write_text("The run folder of a data-parameters command.\n", encoding="utf-8")
+    return RunFolder(path)
+
+
+def _free_folder(name: str) -> Path:
     number = 1
     while True:
         free = Path("runs") / (name if number == 1 else f"{name}-{number}")
@@ -81,4 +181,4 @@ def new_run_folder(name: str, path: Path | None) -> RunFolder:
         except FileExistsError:
             number += 1
         else:
-            return RunFolder(free)
+            return free

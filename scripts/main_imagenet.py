@@ -1,0 +1,45 @@
+"""The published command line for ImageNet, on top of this library.
+
+python scripts/main_imagenet.py --arch resnet18 --data PATH \
+    --init_class_param 1.0 --lr_class_param 0.1 --wd_class_param 1e-4 --learn_class_parameters
+"""
+
+from dataclasses import replace
+
+from data_parameters.cli import report_errors
+from data_parameters.training.models import ModelConfig
+from data_parameters.training.published_flags import apply_flags, parse_flags
+from data_parameters.training.recipes import RECIPES
+from data_parameters.training.run import start_run
+
+
+def main() -> None:
+    """Translate the flags, and train."""
+    parser = parse_flags(
+        "Train a classifier on ImageNet with class or instance parameters, or without.",
+        weight_decay=1e-4,
+        batch_size=256,
+        job_name="temp",
+    )
+    parser.add_argument("-a", "--arch", default="resnet18", help="a torchvision classifier")
+    parser.add_argument(
+        "--lr_drop_epoch_step", type=int, default=30, help="epochs between drops of lr"
+    )
+    parser.add_argument("--image-size", type=int, default=224, help="height and width of an input")
+    flags = parser.parse_args()
+    config = apply_flags(RECIPES["imagenet"], flags)
+    drops = tuple(range(flags.lr_drop_epoch_step, flags.epochs, flags.lr_drop_epoch_step))
+    start_run(
+        replace(
+            config,
+            data=replace(config.data, image_size=flags.image_size),
+            model=ModelConfig(name=flags.arch),
+            schedule=replace(config.schedule, milestones=drops),
+        ),
+        restart=flags.restart,
+    )
+
+
+if __name__ == "__main__":
+    with report_errors():
+        main()

@@ -1,0 +1,41 @@
+"""Random crops and flips of a whole batch at once.
+
+Legend: B samples in the minibatch, K channels, H x W pixels.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from data_parameters.training.config import AugmentConfig
+
+__all__ = ["augment"]
+
+
+def augment(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Shift and flip each image by chance of its own.
+
+    Args:
+        images: Shape ``(B, K, H, W)``, any type, on any device.
+        config: Padding around an image before a crop of its own size, with zeros; and whether to
+            flip left to right.
+        generator: On the CPU, so that a run sees the same images on every device.
+
+    Returns:
+        Images of the same shape and type.
+    """
+    if config.crop_padding == 0 and not config.flip:
+        return images
+    num_images, channels, height, width = images.shape
+    padding, device = config.crop_padding, images.device
+    down, right = torch.randint(2 * padding + 1, (2, num_images, 1), generator=generator)
+    columns = torch.arange(width).expand(num_images, width)
+    if config.flip:
+        flipped = torch.rand(num_images, 1, generator=generator) < 0.5
+        columns = torch.where(flipped, width - 1 - columns, columns)
+    rows = (torch.arange(height) + down) * (width + 2 * padding)
+    # Where each pixel comes from in the padded image, as one number.
+    places = (rows.unsqueeze(2) + (columns + right).unsqueeze(1)).reshape(num_images, 1, -1)
+    padded = F.pad(images, (padding,) * 4).flatten(2)
+    places = places.to(device, non_blocking=True).expand(num_images, channels, -1)
+    return padded.gather(2, places).reshape(images.shape)

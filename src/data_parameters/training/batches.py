@@ -1,0 +1,225 @@
+"""Minibatches of a split: the same ones after a resume, because chance hangs on (seed, epoch).
+
+Legend: B samples in the minibatch, N instances.
+"""
+
+import random
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from data_parameters.indexing import IndexedDataset
+from data_parameters.training.augment import augment
+from data_parameters.training.config import AugmentConfig
+from data_parameters.training.data import CorruptImageError, Split, TrainingData
+
+__all__ = ["Batch", "Batches", "generator", "input_shape", "make_batches"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs, ready for the model; and the rows that the instances own, on the CPU."""
+
+    inputs: Tensor
+    index: Tensor
+
+
+class Batches(Protocol):
+    """All minibatches of an epoch, from a step on."""
+
+    def __len__(self) -> int:
+        """Steps of an epoch."""
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The minibatches of an epoch, without the first ``start``."""
+
+
+def make_batches(
+    data: TrainingData,
+    split: Split,
+    rows: Tensor,
+    *,
+    batch_size: int,
+    device: torch.device,
+    seed: int = 0,
+    shuffle: bool = False,
+    augmentation: AugmentConfig | None = None,
+    num_workers: int = 0,
+    limit: int | None = None,
+) -> Batches:
+    """Minibatches over some rows of a split.
+
+    Args:
+        data: Whose mean and standard deviation images in memory are normalised with.
+        split: The split.
+        rows: The rows to visit.
+        batch_size: B.
+        device: Where the inputs go.
+        seed: Of order and augmentation.
+        shuffle: Visit the rows in a new order each epoch, and leave no sample out.
+        augmentation: Random crops and flips of images in memory.
+        num_workers: Processes that load what is not in memory.
+        limit: Highest number of minibatches in an epoch.
+
+    Returns:
+        The minibatches.
+    """
+    order = _Order(rows, batch_size, seed, shuffle, limit)
+    if isinstance(split.inputs, Tensor):
+        return MemoryBatches(split.inputs.to(device), order, data, augmentation or AugmentConfig())
+    return LoaderBatches(split.inputs, order, device, num_workers)
+
+
+class _Order:
+    """Which rows make which minibatch of an epoch."""
+
+    def __init__(
+        self, rows: Tensor, batch_size: int, seed: int, shuffle: bool, limit: int | None
+    ) -> None:
+        self.rows, self.batch_size, self.seed, self.shuffle = rows, batch_size, seed, shuffle
+        num_batches = -(-len(rows) // batch_size)
+        self.num_batches = num_batches if limit is None else min(limit, num_batches)
+
+    def epoch(self, epoch: int) -> tuple[Tensor, ...]:
+        rows = self.rows
+        if self.shuffle:
+            rows = rows[torch.randperm(len(rows), generator=generator(self.seed, epoch))]
+        return torch.split(rows, self.batch_size)[: self.num_batches]
+
+
+class MemoryBatches:
+    """Inputs held in memory: uint8 images, augmented as whole batches; or features."""
+
+    def __init__(
+        self, inputs: Tensor, order: _Order, data: TrainingData, augmentation: AugmentConfig
+    ) -> None:
+        self.inputs, self.order, self.augmentation = inputs, order, augmentation
+        self.normalize = data.mean is not None and data.std is not None
+        if self.normalize:
+            shape = (1, -1, 1, 1)
+            self.mean = 255 * torch.tensor(data.mean, device=inputs.device).reshape(shape)
+            self.std = 255 * torch.tensor(data.std, device=inputs.device).reshape(shape)
+
+    def __len__(self) -> int:
+        """Steps of an epoch."""
+        return self.order.num_batches
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The minibatches of an epoch, without the first ``start``."""
+        batches = self.order.epoch(epoch)
+        for step in range(start, len(batches)):
+            index = batches[step]
+            inputs = self.inputs[index.to(self.inputs.device)]
+            if inputs.dtype == torch.uint8:
+                inputs = augment(
+                    inputs, self.augmentation, generator(self.order.seed, epoch, step)
+                ).float()
+            if self.normalize:
+                inputs = inputs.sub(self.mean).div_(self.std)
+            yield Batch(inputs, index)
+
+
+class LoaderBatches:
+    """Inputs that are loaded one by one, by worker processes where there are any."""
+
+    def __init__(
+        self, dataset: Dataset[Any], order: _Order, device: torch.device, num_workers: int
+    ) -> None:
+        self.dataset, self.order, self.device = dataset, order, device
+        self.num_workers = num_workers
+
+    def __len__(self) -> int:
+        """Steps of an epoch."""
+        return self.order.num_batches
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The minibatches of an epoch, without the first ``start``."""
+        loader = DataLoader(
+            _Seeded(self.dataset, self.order.seed, epoch),
+            batch_sampler=[rows.tolist() for rows in self.order.epoch(epoch)[start:]],
+            num_workers=self.num_workers,
+            collate_fn=_collate,
+            pin_memory=self.device.type == "cuda",
+            prefetch_factor=4 if self.num_workers else None,
+            # A loader without a generator of its own draws from the run's.
+            generator=torch.Generator(),
+            worker_init_fn=_leave_signals_to_the_run,
+        )
+        try:
+            for inputs, index in loader:
+                yield Batch(inputs.to(self.device, non_blocking=True), index)
+        except CorruptImageError as error:
+            # A worker's error arrives with its traceback as text; the last part names the image.
+            message = str(error).split(f"{CorruptImageError.__name__}: ")[-1].strip()
+            raise CorruptImageError(message) from None
+
+
+def _leave_signals_to_the_run(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the run ends its workers itself."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class _Seeded(Dataset[Any]):
+    """Samples whose random transforms hang on (seed, epoch, index), whatever process makes them."""
+
+    def __init__(self, dataset: Dataset[Any], seed: int, epoch: int) -> None:
+        self.indexed, self.seed, self.epoch = IndexedDataset(dataset), seed, epoch
+
+    def __getitem__(self, index: int) -> Any:
+        kept = torch.get_rng_state(), random.getstate(), np.random.get_state()
+        seed = _mixed(self.seed, self.epoch, index)
+        torch.default_generator.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        try:
+            sample, row = self.indexed[index]
+        finally:
+            torch.set_rng_state(kept[0])
+            random.setstate(kept[1])
+            np.random.set_state(kept[2])
+        return sample, row
+
+
+def _collate(samples: list[tuple[Tensor | None, int]]) -> tuple[Tensor, Tensor]:
+    """Stack what could be loaded: a corrupt image that is to be skipped arrives as None."""
+    sound = [(sample, row) for sample, row in samples if sample is not None]
+    if not sound:
+        return torch.empty(0), torch.empty(0, dtype=torch.int64)
+    return torch.stack([sample for sample, _ in sound]), torch.tensor([row for _, row in sound])
+
+
+def input_shape(split: Split) -> tuple[int, ...]:
+    """Shape of one input, as the model gets it.
+
+    Args:
+        split: The split.
+
+    Returns:
+        The shape, without the batch.
+    """
+    if isinstance(split.inputs, Tensor):
+        return tuple(split.inputs.shape[1:])
+    samples = (split.inputs[row] for row in range(len(split.labels)))
+    return tuple(next(sample for sample in samples if sample is not None).shape)
+
+
+def generator(*seeds: int) -> torch.Generator:
+    """A generator of its own for each combination of seeds.
+
+    Args:
+        *seeds: Such as seed, epoch and step.
+
+    Returns:
+        The generator, on the CPU.
+    """
+    return torch.Generator().manual_seed(_mixed(*seeds))
+
+
+def _mixed(*seeds: int) -> int:
+    return int(np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -1,0 +1,145 @@
+"""Checkpoints that are whole or not there.
+
+A checkpoint is written to a temporary name, flushed to the disk, and renamed. Its final name
+carries the digest of its content, so that a damaged one is recognised. The newest two are kept.
+"""
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import IO, Any, cast
+
+import torch
+
+__all__ = ["DamagedCheckpointError", "load_checkpoint", "newest_checkpoint", "save_checkpoint"]
+
+KEPT = 2
+NAME = re.compile(r"step-(\d+)-([0-9a-f]{16})\.pt")
+
+
+class DamagedCheckpointError(ValueError):
+    """The content of a checkpoint is not what was written."""
+
+
+def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
+    """Write a checkpoint, and remove older ones once it is safe.
+
+    Args:
+        folder: Where checkpoints live.
+        step: Steps done.
+        state: Tensors and plain values.
+
+    Returns:
+        The file.
+
+    Raises:
+        OSError: It could not be written; what was there before still is.
+    """
+    folder.mkdir(exist_ok=True)
+    temporary = folder / f"step-{step}.tmp"
+    try:
+        with temporary.open("wb") as file:
+            writer = _Digest(file)
+            try:
+                torch.save(state, cast(IO[bytes], writer))
+            except RuntimeError as error:  # torch's words for a write that failed
+                raise OSError(f"could not write {temporary}: {writer.error or error}") from error
+            file.flush()
+            os.fsync(file.fileno())
+        path = folder / f"step-{step:012}-{writer.digest.hexdigest()[:16]}.pt"
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(folder)
+    for old in _checkpoints(folder)[KEPT:]:
+        old.unlink()
+    return path
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint and compare it with its digest.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The state.
+
+    Raises:
+        DamagedCheckpointError: The content is not what was written.
+    """
+    content = path.read_bytes()
+    match = NAME.fullmatch(path.name)
+    if match is None or hashlib.sha256(content).hexdigest()[:16] != match[2]:
+        raise DamagedCheckpointError(
+            f"{path} should hold what was written to it. Found {len(content):,} bytes with another "
+            "digest: it is damaged or cut short."
+        )
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def newest_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
+    """Load the newest sound checkpoint.
+
+    Args:
+        folder: Where checkpoints live.
+
+    Returns:
+        Its state, or ``None`` where there is none; and a line for each damaged one that was passed
+        over.
+
+    Raises:
+        DamagedCheckpointError: There are checkpoints, and all are damaged.
+    """
+    damaged: list[str] = []
+    for path in _checkpoints(folder):
+        try:
+            return load_checkpoint(path), damaged
+        except DamagedCheckpointError as error:
+            damaged.append(str(error))
+    if damaged:
+        raise DamagedCheckpointError("No checkpoint is sound. " + " ".join(damaged))
+    return None, damaged
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Newest first."""
+    if not folder.is_dir():
+        return []
+    return sorted((p for p in folder.iterdir() if NAME.fullmatch(p.name)), reverse=True)
+
+
+class _Digest:
+    """A file that knows the digest of what is written to it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.digest = file, hashlib.sha256()
+        self.error: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        view = memoryview(content).cast("B")
+        try:
+            self.file.write(view)
+        except OSError as error:
+            self.error = error
+            raise
+        self.digest.update(view)
+        return len(view)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename last; not every system lets a folder be opened."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

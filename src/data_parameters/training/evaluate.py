@@ -1,0 +1,53 @@
+"""Accuracy of a model on held out data. Temperatures have no part in it."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from data_parameters.training.batches import Batches
+
+__all__ = ["Evaluation", "evaluate"]
+
+
+class Evaluation(NamedTuple):
+    """Loss in nats and accuracies in [0, 1], over all samples."""
+
+    loss: float
+    top1: float
+    top5: float
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, batches: Batches, labels: Tensor) -> Evaluation:
+    """Evaluate a model.
+
+    Args:
+        model: The model; it is left in training mode as it was.
+        batches: What to evaluate on.
+        labels: Labels of all rows of the split.
+
+    Returns:
+        Loss, top-1 and top-5 accuracy; top-5 counts all classes where there are fewer.
+    """
+    training = model.training
+    model.eval()
+    sums = torch.zeros(4, dtype=torch.float64)
+    for batch in batches.epoch(0):
+        if len(batch.index) == 0:
+            continue
+        logits = model(batch.inputs).float()
+        target = labels[batch.index].to(logits.device)
+        best = logits.topk(min(5, logits.shape[1]), dim=1).indices == target.unsqueeze(1)
+        sums += torch.stack(
+            [
+                F.cross_entropy(logits, target, reduction="sum").double(),
+                best[:, 0].sum().double(),
+                best.sum().double(),
+                torch.tensor(float(len(target)), dtype=torch.float64, device=logits.device),
+            ]
+        ).cpu()
+    model.train(training)
+    loss, top1, top5 = (sums[:3] / sums[3].clamp(min=1)).tolist()
+    return Evaluation(loss, top1, top5)

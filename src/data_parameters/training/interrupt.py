@@ -1,0 +1,42 @@
+"""Ctrl-C and a request to end, heard between two steps."""
+
+import signal
+import types
+from typing import Any, Self
+
+__all__ = ["Interrupt", "StoppedError"]
+
+
+class StoppedError(SystemExit):
+    """A run has saved its state and stopped, because it was asked to.
+
+    Uncaught it ends the program with the status that shells report for the signal.
+
+    Args:
+        number: The signal that asked.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+
+
+class Interrupt:
+    """While this is entered, the first signal is noted and the second ends the program at once."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: types.FrameType | None) -> None:
+        if self.number is not None:
+            raise KeyboardInterrupt
+        self.number = number

@@ -1,0 +1,192 @@
+"""The training loop, readable top to bottom.
+
+Legend: B samples in the minibatch, N training instances.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from data_parameters import functional
+from data_parameters.training.batches import Batch, Batches
+from data_parameters.training.config import TrainConfig
+from data_parameters.training.labels import Labels
+from data_parameters.training.parts import Parts
+from data_parameters.training.schedule import lr_factor
+
+__all__ = ["Progress", "train"]
+
+PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass
+class Progress:
+    """Where a run stands: whole epochs, steps of the current one, and its sums so far.
+
+    Attributes:
+        epoch: Epochs done.
+        step: Steps done in all.
+        step_in_epoch: Steps done in the current epoch.
+        sums: Loss, cross-entropy at temperature 1, right samples and samples of the current epoch.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    step_in_epoch: int = 0
+    sums: Tensor = field(default_factory=lambda: torch.zeros(4))
+
+    def means(self) -> dict[str, float]:
+        """Means over the samples of the current epoch so far.
+
+        Returns:
+            Loss, cross-entropy at temperature 1, and accuracy on the given labels.
+        """
+        loss, cross_entropy, right, samples = self.sums.tolist()
+        num_samples = max(samples, 1.0)
+        return {
+            "train_loss": loss / num_samples,
+            "train_cross_entropy": cross_entropy / num_samples,
+            "train_accuracy": right / num_samples,
+        }
+
+
+def train(
+    config: TrainConfig,
+    parts: Parts,
+    batches: Batches,
+    labels: Labels,
+    progress: Progress,
+    *,
+    after_step: Callable[[Progress], None],
+    after_epoch: Callable[[Progress, dict[str, float]], None],
+    stop: Callable[[], bool],
+) -> None:
+    """Train from where the run stands to its end.
+
+    Args:
+        config: The run.
+        parts: Model, tables and optimizers; changed in place.
+        batches: The training instances.
+        labels: Their labels.
+        progress: Where the run stands; changed in place.
+        after_step: Called after each step, with sums that are up to date.
+        after_epoch: Called after each epoch with the means over it.
+        stop: Asked before each epoch whether the run ends here.
+    """
+    model: Callable[[Tensor], Tensor] = parts.model
+    if config.runtime.compile:
+        model = torch.compile(parts.model)
+    while progress.epoch < config.epochs and not stop():
+        parts.model.train()
+        for batch in batches.epoch(progress.epoch, progress.step_in_epoch):
+            set_learning_rate(config, parts.optimizer, progress.step, len(batches))
+            progress.sums = progress.sums.to(batch.inputs.device)
+            if len(batch.index):
+                progress.sums += train_step(config, model, parts, batch, labels.given)
+            progress.step += 1
+            progress.step_in_epoch += 1
+            after_step(progress)
+        means = progress.means()
+        progress.epoch += 1
+        progress.step_in_epoch = 0
+        progress.sums = torch.zeros(4)
+        after_epoch(progress, means)
+
+
+def train_step(
+    config: TrainConfig,
+    model: Callable[[Tensor], Tensor],
+    parts: Parts,
+    batch: Batch,
+    given_labels: Tensor,
+) -> Tensor:
+    """One step of model and tables.
+
+    Args:
+        config: The run.
+        model: The model, compiled or not.
+        parts: Everything else that learns.
+        batch: Inputs and rows.
+        given_labels: Labels of all instances, shape ``(N,)``.
+
+    Returns:
+        Sums over the samples: loss, cross-entropy at temperature 1, right ones, number; ``(4,)``.
+    """
+    optimizers = [o for o in (parts.optimizer, parts.data_optimizer) if o is not None]
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+    sums = torch.zeros(4, device=batch.inputs.device)
+    for inputs, index in zip(
+        batch.inputs.chunk(config.accumulate), batch.index.chunk(config.accumulate), strict=True
+    ):
+        target = given_labels[index].to(inputs.device, non_blocking=True)
+        logits = forward(config, model, inputs)
+        loss = _loss(config, parts, logits, target, index)
+        # Parts of a minibatch add up to its mean.
+        share = len(index) / len(batch.index)
+        parts.scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]
+        plain = logits.detach().float()
+        parts.dynamics.update(plain, target, index)
+        sums += torch.stack(
+            [
+                loss.detach() * len(index),
+                F.cross_entropy(plain, target, reduction="sum"),
+                (plain.argmax(1) == target).sum().float(),
+                torch.tensor(float(len(index)), device=inputs.device),
+            ]
+        )
+    if config.optimizer.clip_norm is not None:
+        parts.scaler.unscale_(parts.optimizer)
+        nn.utils.clip_grad_norm_(parts.model.parameters(), config.optimizer.clip_norm)
+    for optimizer in optimizers:
+        parts.scaler.step(optimizer)
+    parts.scaler.update()
+    return sums
+
+
+def forward(config: TrainConfig, model: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+    """The logits, under autocast where the run asks for it.
+
+    Args:
+        config: The run.
+        model: The model.
+        inputs: Inputs, ready for it.
+
+    Returns:
+        Logits, shape ``(B, C)``.
+    """
+    if config.runtime.channels_last and inputs.ndim == 4:
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+    precision = PRECISIONS.get(config.precision)
+    with torch.autocast(inputs.device.type, dtype=precision, enabled=precision is not None):
+        logits: Tensor = model(inputs)
+    return logits
+
+
+def _loss(
+    config: TrainConfig, parts: Parts, logits: Tensor, target: Tensor, index: Tensor
+) -> Tensor:
+    smoothing = config.label_smoothing
+    if parts.data_parameters is None:
+        return F.cross_entropy(logits.float(), target, label_smoothing=smoothing)
+    temperature = parts.data_parameters(target, index)
+    return functional.cross_entropy(logits, target, temperature, label_smoothing=smoothing)
+
+
+def set_learning_rate(
+    config: TrainConfig, optimizer: torch.optim.Optimizer, step: int, steps_per_epoch: int
+) -> None:
+    """Set the model's learning rate for a step; the tables keep theirs.
+
+    Args:
+        config: The run.
+        optimizer: The model's optimizer.
+        step: Steps done.
+        steps_per_epoch: Steps of an epoch.
+    """
+    factor = lr_factor(config.schedule, step, steps_per_epoch, config.epochs)
+    for group in optimizer.param_groups:
+        group["lr"] = config.optimizer.lr * factor

@@ -1,0 +1,172 @@
+"""What a run is made of, built from its configuration."""
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from data_parameters import DataParameters, SparseAdamW, SparseSGD, TrainingDynamics
+from data_parameters.training.config import TrainConfig
+from data_parameters.training.models import build_model
+
+__all__ = ["Parts", "build_parts", "choose_device"]
+
+
+@dataclass(kw_only=True)
+class Parts:
+    """Everything that learns or counts, and that a checkpoint therefore holds."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    dynamics: TrainingDynamics
+    scaler: torch.amp.GradScaler
+    data_parameters: DataParameters | None = None
+    data_optimizer: SparseSGD | SparseAdamW | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values, random states included.
+
+        Returns:
+            The state.
+        """
+        return {
+            **{name: part.state_dict() for name, part in self._parts().items()},
+            "random": _random_states(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state.
+
+        Args:
+            state: What :meth:`state_dict` returned.
+        """
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        _set_random_states(state["random"])
+
+    def _parts(self) -> dict[str, Any]:
+        return {name: part for name, part in vars(self).items() if part is not None}
+
+
+def build_parts(
+    config: TrainConfig,
+    *,
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    num_instances: int,
+    device: torch.device,
+) -> Parts:
+    """Build model, tables, their optimizers and the counters of a run.
+
+    Args:
+        config: The run.
+        input_shape: Shape of one input.
+        num_classes: Classes.
+        num_instances: Training instances.
+        device: Where they live.
+
+    Returns:
+        The parts, the model with weights that hang on the seed.
+    """
+    torch.manual_seed(config.seed)
+    random.seed(config.seed)
+    np.random.seed(config.seed % 2**32)
+    model = build_model(config.model, input_shape, num_classes).to(device)
+    if config.runtime.channels_last and len(input_shape) == 3:
+        model = model.to(memory_format=torch.channels_last)
+    parts = Parts(
+        model=model,
+        optimizer=_optimizer(config, model),
+        dynamics=TrainingDynamics(num_instances, device=device),
+        scaler=torch.amp.GradScaler(device.type, enabled=config.precision == "float16"),
+    )
+    classes, instances = config.classes, config.instances
+    if classes.learn or instances.learn:
+        init_class = 1.0 if classes.init is None else classes.init
+        parts.data_parameters = DataParameters(
+            num_classes=num_classes if classes.learn else None,
+            num_instances=num_instances if instances.learn else None,
+            init_class=init_class,
+            init_instance=instances.init,
+            bounds=config.tables.bounds,
+            device=device,
+        )
+        groups = parts.data_parameters.param_groups(
+            lr_class=classes.lr,
+            lr_instance=instances.lr,
+            weight_decay_class=classes.weight_decay,
+            weight_decay_instance=instances.weight_decay,
+        )
+        per_sample = config.tables.per_sample
+        if config.tables.optimizer == "sgd":
+            momentum = config.tables.momentum
+            parts.data_optimizer = SparseSGD(groups, momentum=momentum, per_sample=per_sample)
+        else:
+            parts.data_optimizer = SparseAdamW(groups, per_sample=per_sample)
+    return parts
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name; ``auto`` takes CUDA, then MPS, then the CPU.
+
+    Args:
+        name: Such as ``cuda:1`` or ``auto``.
+
+    Returns:
+        The device.
+
+    Raises:
+        ValueError: There is no such device here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"`runtime.device` should be a device of this machine. Found {name!r}. Take `auto` or "
+            "`cpu`."
+        ) from error
+    return device
+
+
+def _optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
+    settings = config.optimizer
+    if settings.name == "adamw":
+        return torch.optim.AdamW(
+            model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
+        )
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=settings.lr,
+        momentum=settings.momentum,
+        nesterov=settings.nesterov,
+        weight_decay=settings.weight_decay,
+    )
+
+
+def _random_states() -> dict[str, Any]:
+    version, numbers, gauss = random.getstate()
+    _, keys, *rest = np.random.get_state()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "python": [version, torch.tensor(numbers), gauss],
+        "numpy": [torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
+    }
+
+
+def _set_random_states(states: dict[str, Any]) -> None:
+    torch.set_rng_state(states["torch"])
+    if len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states["cuda"])
+    version, numbers, gauss = states["python"]
+    random.setstate((version, tuple(numbers.tolist()), gauss))
+    keys, *rest = states["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *rest))

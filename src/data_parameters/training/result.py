@@ -1,0 +1,180 @@
+"""What came of a run: printed last, and written into its folder.
+
+Legend: N training instances.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from sklearn.metrics import average_precision_score, roc_auc_score
+from torch import Tensor
+
+from data_parameters.training.config import TrainConfig
+from data_parameters.training.history import read_tables
+from data_parameters.training.labels import Labels
+from data_parameters.training.parts import Parts
+from data_parameters.training.plots import plot_accuracy, plot_temperature
+from data_parameters.training.run_folder import RunFolder
+
+__all__ = ["Result", "write_result"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """Accuracies in [0, 1] and how well the instance temperatures find wrong labels.
+
+    Attributes:
+        folder: The run folder.
+        epochs: Epochs done.
+        last: Test accuracy after the last epoch: top-1 and top-5.
+        read: The same after epochs that the configuration names.
+        selected_epoch: The epoch with the best validation accuracy, or the last.
+        selected_by: ``"validation"``, or ``"last epoch"`` where nothing was held out.
+        selected: Test accuracy after the selected epoch.
+        auroc: Area under the ROC curve of σ against the wrong labels, where these are known.
+        average_precision: Average precision of the same.
+    """
+
+    folder: str
+    epochs: int
+    last: dict[str, float]
+    read: dict[int, dict[str, float]]
+    selected_epoch: int
+    selected_by: str
+    selected: dict[str, float]
+    auroc: float | None = None
+    average_precision: float | None = None
+
+    def lines(self) -> list[str]:
+        """The result in words, for a terminal.
+
+        Returns:
+            Lines of text.
+        """
+        lines = [f"Test accuracy after epoch {self.epochs}, the last: {_percent(self.last)}."]
+        lines += [
+            f"Test accuracy after epoch {epoch}: {_percent(accuracy)}."
+            for epoch, accuracy in self.read.items()
+        ]
+        if self.selected_by == "validation":
+            lines.append(
+                f"Test accuracy after epoch {self.selected_epoch}, selected on held out training "
+                f"labels: {_percent(self.selected)}."
+            )
+        if self.auroc is not None:
+            lines.append(
+                f"σ finds the wrong labels with AUROC {self.auroc:.3f} and average precision "
+                f"{self.average_precision:.3f}."
+            )
+        lines.append(f"Everything is in {self.folder}.")
+        return lines
+
+
+def write_result(
+    folder: RunFolder,
+    config: TrainConfig,
+    parts: Parts,
+    labels: Labels,
+    class_names: tuple[str, ...],
+) -> Result:
+    """Write weights, tables and plots of a run that has ended.
+
+    Args:
+        folder: The run folder.
+        config: The run.
+        parts: Its parts.
+        labels: Its labels.
+        class_names: Names of the classes.
+
+    Returns:
+        The result.
+    """
+    epochs = folder.metrics("epoch")
+    last = epochs[-1]
+    selected, selected_by = last, "last epoch"
+    if "validation_top1" in last:
+        selected = max(epochs, key=lambda line: line["validation_top1"])
+        selected_by = "validation"
+    result = Result(
+        folder=str(folder.path),
+        epochs=last["epoch"],
+        last=_accuracy(last),
+        read={e["epoch"]: _accuracy(e) for e in epochs if e["epoch"] in config.read_epochs},
+        selected_epoch=selected["epoch"],
+        selected_by=selected_by,
+        selected=_accuracy(selected),
+        **_detection(parts, labels),
+    )
+    torch.save(parts.model.state_dict(), folder.path / "model.pt")
+    _write_tables(folder, parts, labels, class_names)
+    _plot(folder.path, epochs, labels)
+    folder.write_json("result.json", asdict(result))
+    return result
+
+
+def _accuracy(line: dict[str, Any]) -> dict[str, float]:
+    return {"top1": line["test_top1"], "top5": line["test_top5"]}
+
+
+def _percent(accuracy: dict[str, float]) -> str:
+    return f"top-1 {accuracy['top1']:.2%}, top-5 {accuracy['top5']:.2%}"
+
+
+def _detection(parts: Parts, labels: Labels) -> dict[str, float]:
+    """How well σ finds wrong labels, over the instances that were trained on."""
+    tables = parts.data_parameters
+    if tables is None or tables.log_instance is None or not labels.groups:
+        return {}
+    visited = (parts.dynamics.count > 0).cpu()
+    changed = labels.groups["corrupted"][visited]
+    if bool(changed.all()) or not bool(changed.any()):
+        return {}
+    temperature = tables.log_instance.detach().cpu()[visited]
+    return {
+        "auroc": float(roc_auc_score(changed, temperature)),
+        "average_precision": float(average_precision_score(changed, temperature)),
+    }
+
+
+def _write_tables(
+    folder: RunFolder, parts: Parts, labels: Labels, class_names: tuple[str, ...]
+) -> None:
+    tables = parts.data_parameters
+    if tables is not None and tables.class_temperature is not None:
+        temperatures = tables.class_temperature.tolist()
+        rows = zip(class_names, temperatures, strict=True)
+        folder.write_table(
+            "class_temperatures",
+            ({"class": name, "temperature": value} for name, value in rows),
+        )
+    columns: dict[str, Tensor | None] = {
+        "given_label": labels.given,
+        "true_label": labels.true,
+        "temperature": None if tables is None else tables.instance_temperature,
+        "margin": parts.dynamics.margin,
+        "wrong_fraction": parts.dynamics.wrong_fraction,
+        "last_loss": parts.dynamics.last_loss,
+        "count": parts.dynamics.count,
+    }
+    values = {name: value.tolist() for name, value in columns.items() if value is not None}
+    folder.write_table(
+        "instances",
+        (
+            {"index": index, **dict(zip(values, row, strict=True))}
+            for index, row in enumerate(zip(*values.values(), strict=True))
+        ),
+    )
+
+
+def _plot(path: Path, epochs: list[dict[str, Any]], labels: Labels) -> None:
+    curves = {"Test": [line["test_top1"] for line in epochs]}
+    if "validation_top1" in epochs[-1]:
+        curves["Validation"] = [line["validation_top1"] for line in epochs]
+    plot_accuracy(path / "accuracy.png", curves)
+    if labels.groups and (path / "tables.npy").exists():
+        tables = [snapshot.log_instance for snapshot in read_tables(path / "tables.npy")]
+        temperatures = [torch.from_numpy(t).float().exp() for t in tables if t is not None]
+        if temperatures:
+            plot_temperature(path / "temperature.png", temperatures, labels.groups["corrupted"])

@@ -1,0 +1,292 @@
+"""A run from its configuration to its result: new, or continued.
+
+Legend: N training instances, C classes.
+"""
+
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from data_parameters.training.batches import Batches, generator, input_shape, make_batches
+from data_parameters.training.checkpoint import newest_checkpoint, save_checkpoint
+from data_parameters.training.config import TrainConfig
+from data_parameters.training.config_file import config_to_dict, differences, read_config
+from data_parameters.training.data import TrainingData, load_data
+from data_parameters.training.evaluate import evaluate
+from data_parameters.training.interrupt import Interrupt, StoppedError
+from data_parameters.training.journal import Journal
+from data_parameters.training.labels import Labels, label_differences, make_labels, read_labels
+from data_parameters.training.loop import Progress, train
+from data_parameters.training.parts import build_parts, choose_device
+from data_parameters.training.result import Result, write_result
+from data_parameters.training.run_folder import RunFolder, new_run_folder
+
+__all__ = ["resume_run", "start_run"]
+
+
+def start_run(config: TrainConfig, *, restart: bool = False) -> Result:
+    """Start a run in a folder of its own.
+
+    Args:
+        config: The run.
+        restart: Remove the folder first if a run of this program made it.
+
+    Returns:
+        What came of it.
+
+    Raises:
+        FileExistsError: The folder is taken.
+    """
+    data = load_data(config.data)
+    labels = make_labels(data.train, config.noise, len(data.class_names))
+    device = choose_device(config.runtime.device)
+    folder = new_run_folder("train", config.output, restart=restart)
+    folder.write_config(config)
+    labels.write(folder.path / "labels.npz")
+    return Run(config, folder, data, labels, device).train()
+
+
+def resume_run(path: Path, given: TrainConfig | None = None) -> Result:
+    """Continue a run from its newest sound checkpoint.
+
+    Args:
+        path: The run folder.
+        given: The configuration to continue with, if not that of the run. It may differ in where
+            and how the run is carried out.
+
+    Returns:
+        What came of it.
+
+    Raises:
+        FileNotFoundError: There is no run in the folder.
+        ValueError: The configuration or the data set would change the mathematics.
+    """
+    if not (path / "config.json").is_file() or not (path / "labels.npz").is_file():
+        raise FileNotFoundError(
+            f"{path} should be the folder of a run. Found no config.json and labels.npz in it. "
+            "Name the folder that the run printed first."
+        )
+    saved = read_config(path / "config.json")
+    config = saved if given is None else given
+    data = load_data(config.data)
+    labels = make_labels(data.train, config.noise, len(data.class_names))
+    changed = differences(saved, config)
+    changed += label_differences(read_labels(path / "labels.npz"), labels)
+    if changed:
+        raise ValueError(
+            "A run should continue with the configuration and labels it started with. Found:\n  "
+            + "\n  ".join(changed)
+            + "\nStart a new run for these."
+        )
+    run = Run(config, RunFolder(path), data, labels, choose_device(config.runtime.device))
+    run.load()
+    return run.train()
+
+
+class Run:
+    """A run with all it needs.
+
+    Args:
+        config: The run.
+        folder: Its folder.
+        data: Its data.
+        labels: Labels of the training instances.
+        device: Where it computes.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        folder: RunFolder,
+        data: TrainingData,
+        labels: Labels,
+        device: torch.device,
+    ) -> None:
+        self.config, self.folder, self.data, self.labels = config, folder, data, labels
+        train_rows, validation_rows = _split(len(labels.given), config)
+        self.batches = self._batches(device, train_rows, training=True)
+        self.validation = (
+            self._batches(device, validation_rows, training=False) if len(validation_rows) else None
+        )
+        self.test = make_batches(
+            data,
+            data.test,
+            torch.arange(len(data.test.labels)),
+            batch_size=config.batch_size,
+            device=device,
+            num_workers=config.runtime.num_workers,
+            limit=config.limit_batches,
+        )
+        self.parts = build_parts(
+            config,
+            input_shape=input_shape(data.test),
+            num_classes=len(data.class_names),
+            num_instances=len(labels.given),
+            device=device,
+        )
+        self.progress = Progress(epoch=config.start_epoch)
+        self.journal = Journal(config, folder, self.parts, labels, data.train)
+        self.interrupt = Interrupt()
+        self.saved_at = time.monotonic()
+        self.resumed_from: str | None = None
+
+    def _batches(self, device: torch.device, rows: Tensor, *, training: bool) -> Batches:
+        config = self.config
+        return make_batches(
+            self.data,
+            self.data.train,
+            rows,
+            batch_size=config.batch_size,
+            device=device,
+            seed=config.seed,
+            shuffle=training,
+            augmentation=config.augment if training else None,
+            num_workers=config.runtime.num_workers,
+            limit=config.limit_batches,
+        )
+
+    def load(self) -> None:
+        """Continue from the newest sound checkpoint, or from the start where there is none."""
+        state, damaged = newest_checkpoint(self.folder.checkpoints)
+        self.folder.cut_back({} if state is None else state["sizes"])
+        if state is not None:
+            self.parts.load_state_dict(state["parts"])
+            self.progress = Progress(**state["progress"])
+        where = f"epoch {self.progress.epoch}, step {self.progress.step}"
+        self.resumed_from = " ".join([*damaged, f"Resumed at {where}."])
+
+    def save(self) -> None:
+        """Save a checkpoint."""
+        state = {
+            "parts": self.parts.state_dict(),
+            "progress": {**vars(self.progress), "sums": self.progress.sums.cpu()},
+            "sizes": self.folder.sizes(),
+            "config": config_to_dict(self.config),
+        }
+        save_checkpoint(self.folder.checkpoints, self.progress.step, state)
+        self.saved_at = time.monotonic()
+
+    def train(self) -> Result:
+        """Train to the end, and write the result.
+
+        Returns:
+            What came of it.
+
+        Raises:
+            StoppedError: A signal asked to stop; the state is saved.
+        """
+        # What was logged after the checkpoint is hidden: it will be logged again.
+        purge_step = None if self.resumed_from is None else self.progress.step + 1
+        try:
+            with self.journal.opened(purge_step), self.interrupt:
+                self._introduce()
+                train(
+                    self.config,
+                    self.parts,
+                    self.batches,
+                    self.labels,
+                    self.progress,
+                    after_step=self._after_step,
+                    after_epoch=self._after_epoch,
+                    stop=self._should_stop,
+                )
+                result = write_result(
+                    self.folder, self.config, self.parts, self.labels, self.data.class_names
+                )
+            for line in result.lines():
+                self.journal.say(line)
+        except OSError as error:
+            error.add_note(
+                "What was saved before is sound. Once the cause is mended, continue with: "
+                f"data-parameters train --resume {self.folder.path}"
+            )
+            raise
+        return result
+
+    def _introduce(self) -> None:
+        say, data, changed = self.journal.say, self.data, self.labels.changed
+        say(f"Run folder: {self.folder.path}")
+        if self.resumed_from is not None:
+            say(self.resumed_from)
+            return
+        wrong = "" if changed is None else f", {int(changed.sum()):,} of them with a wrong label"
+        say(
+            f"{len(self.labels.given):,} training instances{wrong}, {len(data.test.labels):,} test "
+            f"instances, {len(data.class_names)} classes; {_level(self.config)}."
+        )
+        for note in data.notes:
+            say(note)
+
+    def _after_step(self, progress: Progress) -> None:
+        runtime = self.config.runtime
+        if progress.step % runtime.log_steps == 0:
+            values = {**progress.means(), "lr": self.parts.optimizer.param_groups[0]["lr"]}
+            self.journal.step(progress, values, len(self.batches))
+        steps, minutes = runtime.checkpoint_steps, runtime.checkpoint_minutes
+        due = steps is not None and progress.step % steps == 0
+        due |= minutes is not None and time.monotonic() - self.saved_at > 60 * minutes
+        # After the last step of an epoch the end of the epoch saves.
+        within = progress.step_in_epoch < len(self.batches)
+        if within and (due or self.interrupt.number is not None):
+            self.save()
+        if within:
+            self._stop_if_asked()
+
+    def _after_epoch(self, progress: Progress, means: dict[str, float]) -> None:
+        model, values = self.parts.model, dict(means)
+        values["lr"] = self.parts.optimizer.param_groups[0]["lr"]
+        if self.validation is not None:
+            found = evaluate(model, self.validation, self.labels.given)
+            values.update({f"validation_{k}": v for k, v in found._asdict().items()})
+        found = evaluate(model, self.test, self.data.test.labels)
+        values.update({f"test_{k}": v for k, v in found._asdict().items()})
+        if self.parts.data_optimizer is not None:
+            values["skipped_rows"] = self.parts.data_optimizer.num_skipped_rows
+        better = self._is_better(values)
+        self.journal.epoch(progress, values)
+        if better:
+            torch.save(model.state_dict(), self.folder.path / "best.pt")
+        self.save()
+        if progress.epoch < self.config.epochs:
+            self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
+        if self.interrupt.number is not None:
+            self.journal.say(
+                f"Stopped and saved at step {self.progress.step}. Continue with: data-parameters "
+                f"train --resume {self.folder.path}"
+            )
+            raise StoppedError(self.interrupt.number)
+
+    def _is_better(self, values: dict[str, float]) -> bool:
+        if self.validation is None:
+            return False
+        before = [line["validation_top1"] for line in self.folder.metrics("epoch")]
+        return values["validation_top1"] > max(before, default=-1.0)
+
+    def _should_stop(self) -> bool:
+        if self.config.patience is None:
+            return False
+        found = [line["validation_top1"] for line in self.folder.metrics("epoch")]
+        return bool(found) and len(found) - 1 - found.index(max(found)) >= self.config.patience
+
+
+def _split(num_instances: int, config: TrainConfig) -> tuple[Tensor, Tensor]:
+    """Rows to train on and rows held out; every instance keeps its own row."""
+    num_held_out = int(config.validation_fraction * num_instances)
+    if num_held_out == 0:
+        return torch.arange(num_instances), torch.empty(0, dtype=torch.int64)
+    order = torch.randperm(num_instances, generator=generator(config.seed))
+    return order[num_held_out:].sort().values, order[:num_held_out].sort().values
+
+
+def _level(config: TrainConfig) -> str:
+    levels = {
+        (False, False): "no data parameters",
+        (True, False): "class parameters",
+        (False, True): "instance parameters",
+        (True, True): "class and instance parameters",
+    }
+    return levels[config.classes.learn, config.instances.learn]

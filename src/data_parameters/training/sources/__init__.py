@@ -1,0 +1,1 @@
+"""Where training data comes from: one file for each kind, imported when it is asked for."""
