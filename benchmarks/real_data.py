@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--cifar-epochs", type=int, default=20)
-    parser.add_argument("--imagenet-epochs", type=int, default=12)
+    parser.add_argument("--imagenet-epochs", type=int, default=10)
     arguments = parser.parse_args()
     studies = {
         "CIFAR-100, 10 classes, 40 % permuted": (

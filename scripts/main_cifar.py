@@ -29,10 +29,9 @@ def main() -> None:
     flags = parser.parse_args()
     flags.data = flags.data or Path("data")
     config = apply_flags(RECIPES["cifar100"], flags)
-    parquet = any(flags.data.glob("train*.parquet"))
     data = replace(config.data, download=flags.download)
-    if parquet:
-        data = replace(config.data, name="parquet", label_column="fine_label")
+    if any(flags.data.glob("train*.parquet")):
+        data = replace(data, name="parquet", label_column="fine_label", statistics="cifar10")
     noise = NoiseConfig()
     if flags.rand_fraction != 0.0:
         noise = NoiseConfig(kind="permute", fraction=flags.rand_fraction, seed=flags.seed)

@@ -43,7 +43,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     cwd = tmp_path_factory.mktemp("finished")
     done = run(
         *QUICK, *NOISE, "--classes.learn", "--validation-fraction", "0.2", "--output", "r",
-        "--runtime.tensorboard", "--read-epochs", "1", cwd=cwd,
+        "--runtime.tensorboard", "--runtime.table-steps", "5", "--read-epochs", "1", cwd=cwd,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return cwd / "r", done.stdout
@@ -75,6 +75,9 @@ def test_metrics(finished: tuple[Path, str]) -> None:
     # The clean and the corrupted instances apart.
     assert any("corrupted" in name for name in last)
     assert any("class/" in name for name in last)
+    looks = lines(finished[0], "tables")
+    assert [line["step"] for line in looks] == [5, 10, 15, 20, 25, 30]
+    assert looks[0]["instance/highest"] >= looks[0]["instance/corrupted/mean"]
     assert epochs[0]["lr"] == pytest.approx(0.1)
     assert last["lr"] == pytest.approx(0.01)
 
@@ -289,7 +292,7 @@ def test_published_cifar_command_names_both_ways_to_data(tmp_path: Path) -> None
     assert "Traceback" not in done.stderr
 
 
-def test_published_flags_are_translated() -> None:
+def test_published_flags_are_translated(monkeypatch: pytest.MonkeyPatch) -> None:
     from data_parameters.training.published_flags import apply_flags, parse_flags
     from data_parameters.training.recipes import RECIPES
 
@@ -302,6 +305,9 @@ def test_published_flags_are_translated() -> None:
         "--skip_clamp_data_param --limit-batches 3",
     )
     flags = parser.parse_args(" ".join(words).split())
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert apply_flags(RECIPES["imagenet"], flags).runtime.device == "auto"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     config = apply_flags(RECIPES["imagenet"], flags)
     assert config.classes.learn
     assert config.instances.learn

@@ -181,6 +181,9 @@ class RuntimeConfig:
     log_steps: int = 50
     """Steps between two lines of metrics within an epoch."""
 
+    table_steps: int | None = None
+    """Steps between two looks at the whole tables within an epoch; by default only after each."""
+
     checkpoint_steps: int | None = None
     """Save every so many steps, besides at the end of each epoch."""
 
@@ -190,6 +193,8 @@ class RuntimeConfig:
     def __post_init__(self) -> None:
         _in_range("runtime.num_workers", self.num_workers, 0, 1024)
         _in_range("runtime.log_steps", self.log_steps, 1, float("inf"))
+        if self.table_steps is not None:
+            _in_range("runtime.table_steps", self.table_steps, 1, float("inf"))
         if self.checkpoint_steps is not None:
             _in_range("runtime.checkpoint_steps", self.checkpoint_steps, 1, float("inf"))
         if self.checkpoint_minutes is not None:

@@ -4,7 +4,7 @@ Legend: N instances, C classes, H and W height and width of images, D features.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,10 @@ __all__ = ["CorruptImageError", "DataConfig", "Split", "TrainingData", "load_dat
 
 CIFAR = ("cifar10", "cifar100")
 NAMES = ("digits", *CIFAR, "imagefolder", "parquet")
+
+# CIFAR-10's, which the published code uses for CIFAR-100 as well.
+CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
+CIFAR_STD = (0.2023, 0.1994, 0.2010)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +48,9 @@ class DataConfig:
 
     corrupt: Literal["refuse", "skip"] = "refuse"
     """An image that cannot be decoded: stop and name it, or name it and go on without it."""
+
+    statistics: Literal["own", "cifar10"] = "own"
+    """Mean and deviation of images in memory: of the training set, or CIFAR-10's as published."""
 
     max_features: int = 5000
     """Text: highest number of TF-IDF features."""
@@ -106,11 +113,23 @@ class Split:
             ``None`` for a corrupt image that is to be skipped.
         labels: Classes to train on in ``[0, C)``, shape ``(N,)``, int64.
         true_labels: The right ones, shape ``(N,)``, where they are known besides wrong ones.
+        inputs_to_evaluate: The inputs without random changes, where ``inputs`` makes them.
     """
 
     inputs: Tensor | Dataset[Any]
     labels: Tensor
     true_labels: Tensor | None = None
+    inputs_to_evaluate: Dataset[Any] | None = None
+
+    def to_evaluate(self) -> "Split":
+        """The split as a model is evaluated on it.
+
+        Returns:
+            The same instances without random changes.
+        """
+        if self.inputs_to_evaluate is None:
+            return self
+        return replace(self, inputs=self.inputs_to_evaluate, inputs_to_evaluate=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +178,13 @@ def load_data(config: DataConfig) -> TrainingData:
         >>> data.train.inputs.shape, data.train.labels.shape
         (torch.Size([100, 1, 8, 8]), torch.Size([100]))
     """
+    data = _load(config)
+    if config.statistics == "cifar10" and data.mean is not None:
+        return replace(data, mean=CIFAR_MEAN, std=CIFAR_STD)
+    return data
+
+
+def _load(config: DataConfig) -> TrainingData:
     # A source is imported when it is asked for, because each has optional dependencies of its own.
     match config.kind:
         case "digits":

@@ -40,14 +40,13 @@ def evaluate(model: nn.Module, batches: Batches, labels: Tensor) -> Evaluation:
         logits = model(batch.inputs).float()
         target = labels[batch.index].to(logits.device)
         best = logits.topk(min(5, logits.shape[1]), dim=1).indices == target.unsqueeze(1)
-        sums += torch.stack(
-            [
-                F.cross_entropy(logits, target, reduction="sum").double(),
-                best[:, 0].sum().double(),
-                best.sum().double(),
-                torch.tensor(float(len(target)), dtype=torch.float64, device=logits.device),
-            ]
-        ).cpu()
+        found = [
+            F.cross_entropy(logits, target, reduction="sum"),
+            best[:, 0].sum().float(),
+            best.sum().float(),
+            torch.tensor(float(len(target)), device=logits.device),
+        ]
+        sums += torch.stack(found).cpu()  # summed up in float64, which MPS does not have
     model.train(training)
     loss, top1, top5 = (sums[:3] / sums[3].clamp(min=1)).tolist()
     return Evaluation(loss, top1, top5)

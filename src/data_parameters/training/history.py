@@ -21,7 +21,7 @@ class TableSnapshot(NamedTuple):
 
 
 def append_tables(path: Path, epoch: int, data_parameters: DataParameters) -> None:
-    """Append the log-temperatures in float16 (a resolution of 0.2 % of σ within the bounds).
+    """Append the log-temperatures in float16 (within 0.1 % of σ inside the bounds).
 
     The file is a sequence of numpy arrays, as repeated ``numpy.save`` into one file makes it:
     ``[epoch, C, N]``, then the tables that exist.

@@ -84,13 +84,26 @@ class Journal:
         self.folder.log({"event": "step", **_position(progress), **values})
         for logger in self.loggers:
             logger.scalars(progress.step, values)
-        self._log_histograms(progress.step)
         self.console.advance(
             f"Epoch {progress.epoch + 1}/{self.config.epochs}",
             progress.step_in_epoch,
             steps_per_epoch,
             f"loss {values['train_loss']:.3f}",
         )
+
+    def look_at_tables(self, progress: Progress) -> None:
+        """Write down statistics and histograms of the tables within an epoch.
+
+        Args:
+            progress: Where the run stands.
+        """
+        if self.tables is None:
+            return
+        values = statistics(self.tables, groups=self.groups)
+        self.folder.log({"event": "tables", **_position(progress), **values})
+        for logger in self.loggers:
+            logger.scalars(progress.step, values)
+        self._log_histograms(progress.step)
 
     def epoch(self, progress: Progress, values: Mapping[str, float]) -> None:
         """Write down what is known after an epoch, the statistics of the tables included.

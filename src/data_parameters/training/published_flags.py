@@ -4,6 +4,8 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from data_parameters.training.config import TrainConfig
 
 __all__ = ["apply_flags", "parse_flags"]
@@ -61,7 +63,8 @@ def apply_flags(recipe: TrainConfig, flags: argparse.Namespace) -> TrainConfig:
     Returns:
         The configuration.
     """
-    device = "auto" if flags.gpu is None else f"cuda:{flags.gpu}"
+    chosen = flags.gpu is not None and torch.cuda.is_available()
+    device = f"cuda:{flags.gpu}" if chosen else "auto"
     return replace(
         recipe,
         data=replace(recipe.data, path=flags.data),
@@ -93,6 +96,7 @@ def apply_flags(recipe: TrainConfig, flags: argparse.Namespace) -> TrainConfig:
             device=device,
             num_workers=flags.workers,
             log_steps=flags.print_freq,
+            table_steps=flags.print_freq,
             tensorboard=flags.tensorboard,
         ),
         epochs=flags.epochs,

@@ -133,10 +133,10 @@ class Run:
         self.resumed_from: str | None = None
 
     def _batches(self, device: torch.device, rows: Tensor, *, training: bool) -> Batches:
-        config = self.config
+        config, split = self.config, self.data.train
         return make_batches(
             self.data,
-            self.data.train,
+            split if training else split.to_evaluate(),
             rows,
             batch_size=config.batch_size,
             device=device,
@@ -224,6 +224,8 @@ class Run:
         if progress.step % runtime.log_steps == 0:
             values = {**progress.means(), "lr": self.parts.optimizer.param_groups[0]["lr"]}
             self.journal.step(progress, values, len(self.batches))
+        if runtime.table_steps is not None and progress.step % runtime.table_steps == 0:
+            self.journal.look_at_tables(progress)
         steps, minutes = runtime.checkpoint_steps, runtime.checkpoint_minutes
         due = steps is not None and progress.step % steps == 0
         due |= minutes is not None and time.monotonic() - self.saved_at > 60 * minutes

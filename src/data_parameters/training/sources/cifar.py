@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data_parameters.training.data import DataConfig, TrainingData
+from data_parameters.training.data import CIFAR_MEAN, CIFAR_STD, DataConfig, TrainingData
 from data_parameters.training.sources.memory import kept_split
 from data_parameters.training.sources.rows import first_classes
 
@@ -19,11 +19,7 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
-__all__ = ["CIFAR_MEAN", "CIFAR_STD", "load_cifar"]
-
-# CIFAR-10's, which the published code uses for CIFAR-100 as well.
-CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
-CIFAR_STD = (0.2023, 0.1994, 0.2010)
+__all__ = ["load_cifar"]
 
 
 def load_cifar(config: DataConfig) -> TrainingData:

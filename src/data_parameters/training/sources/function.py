@@ -60,18 +60,18 @@ def load_pair(config: DataConfig) -> TrainingData:
         ``classes`` of the training set where it has them, else numbers.
 
     Raises:
-        TypeError: The function returns something else, or samples have another form.
-        ValueError: A label is outside the classes.
+        ValueError: The function returns something else, samples have another form, or a label is
+            outside the classes.
     """
     pair = load_function(config.name)()
     if not isinstance(pair, Sequence) or len(pair) != 2:
-        raise TypeError(
+        raise ValueError(
             f"`{config.name}` should return a pair of data sets, for training and for testing. "
             f"Found {type(pair).__name__}. Return (train_set, test_set)."
         )
     for dataset in pair:
         if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
-            raise TypeError(
+            raise ValueError(
                 f"The data sets of `{config.name}` should have `__getitem__` and `__len__`. Found "
                 f"{type(dataset).__name__}. Read a stream into a map-style data set."
             )
@@ -93,7 +93,7 @@ def _split(config: DataConfig, split: str, dataset: Any, labels: Tensor, num_cla
         example, label = _entries(dataset[int(rows[0])])
     if not isinstance(example, Tensor) or not example.is_floating_point():
         found = f"a tensor of {example.dtype}" if isinstance(example, Tensor) else repr(example)
-        raise TypeError(
+        raise ValueError(
             f"An input of the {split} set should be a float tensor, ready for the model. Found "
             f"{found}. Give the data set a transform that makes one."
         )
@@ -118,7 +118,7 @@ def _labels(dataset: Any) -> Tensor:
             labels = [int(_entries(dataset[row])[1]) for row in range(len(dataset))]
         found = torch.tensor(labels, dtype=torch.int64)
     if found.shape != (len(dataset),) or found.is_floating_point():
-        raise TypeError(
+        raise ValueError(
             f"`{name}` of {type(dataset).__name__} should be {len(dataset)} integers, one for each "
             f"sample. Found shape {tuple(found.shape)} of {found.dtype}. Map class names to "
             "integers first."
@@ -136,7 +136,7 @@ def _entries(sample: Any) -> tuple[Any, Any]:
     elif isinstance(sample, (tuple, list)) and len(sample) >= 2:
         return sample[0], sample[1]
     found = f"the keys {list(sample)}" if isinstance(sample, Mapping) else type(sample).__name__
-    raise TypeError(
+    raise ValueError(
         "A sample should be (input, label), or a mapping with one label under "
         f"{', '.join(LABEL_KEYS)} and one input. Found {found}. Wrap the data set in one whose "
         "samples are such."

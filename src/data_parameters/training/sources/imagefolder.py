@@ -126,11 +126,12 @@ def _split(config: DataConfig, split: str, folder: Path, names: Sequence[str]) -
         )
     labels = torch.arange(len(names)).repeat_interleave(torch.tensor(counts))
     rows = kept_rows(config, split, labels)
-    transform = (training_transform if split == "train" else evaluation_transform)(
-        config.image_size
-    )
     files = ImageFiles(folder, [paths[row] for row in rows.tolist()])
-    return Split(inputs=Images(files, transform, config.corrupt), labels=labels[rows])
+    plain = Images(files, evaluation_transform(config.image_size), config.corrupt)
+    if split != "train":
+        return Split(inputs=plain, labels=labels[rows])
+    changed = Images(files, training_transform(config.image_size), config.corrupt)
+    return Split(inputs=changed, labels=labels[rows], inputs_to_evaluate=plain)
 
 
 def _image_files(folder: Path, class_name: str) -> list[bytes]:

@@ -273,9 +273,11 @@ def _images(
         test_in_memory = decode_into_memory(test_images, config.corrupt, (height, width))
     if train_in_memory is None or test_in_memory is None:
         size, corrupt = config.image_size, config.corrupt
+        plain = evaluation_transform(size)
+        changed = train.with_inputs(Images(train_images, training_transform(size), corrupt))
         return TrainingData(
-            train=train.with_inputs(Images(train_images, training_transform(size), corrupt)),
-            test=test.with_inputs(Images(test_images, evaluation_transform(size), corrupt)),
+            train=replace(changed, inputs_to_evaluate=Images(train_images, plain, corrupt)),
+            test=test.with_inputs(Images(test_images, plain, corrupt)),
             class_names=class_names,
         )
     mean, std = channel_statistics(train_in_memory[0])
