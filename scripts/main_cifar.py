@@ -30,7 +30,13 @@ def main() -> None:
     flags.data = flags.data or Path("data")
     config = apply_flags(RECIPES["cifar100"], flags)
     data = replace(config.data, download=flags.download)
-    if any(flags.data.glob("train*.parquet")):
+    has_tables = any(flags.data.glob("train*.parquet"))
+    if not (has_tables or flags.download or (flags.data / "cifar-100-python").is_dir()):
+        parser.error(
+            f"there should be CIFAR-100 in {flags.data}. Found neither the folder cifar-100-python "
+            "of torchvision nor train*.parquet. Name one with --data, or ask for --download"
+        )
+    if has_tables:
         data = replace(data, name="parquet", label_column="fine_label", statistics="cifar10")
     noise = NoiseConfig()
     if flags.rand_fraction != 0.0:

@@ -27,6 +27,10 @@ def main() -> None:
     )
     parser.add_argument("--image-size", type=int, default=224, help="height and width of an input")
     flags = parser.parse_args()
+    if flags.data is None:
+        parser.error("--data should name the folder with train and val (or training, validation)")
+    if flags.lr_drop_epoch_step < 1:
+        parser.error("--lr_drop_epoch_step should be at least 1")
     config = apply_flags(RECIPES["imagenet"], flags)
     drops = tuple(range(flags.lr_drop_epoch_step, flags.epochs, flags.lr_drop_epoch_step))
     start_run(

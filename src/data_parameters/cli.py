@@ -93,6 +93,8 @@ def _demo(words: list[str]) -> None:
 
 
 def _train(words: list[str]) -> None:
+    from dataclasses import replace
+
     import tyro
 
     from data_parameters.training.config import TrainConfig
@@ -112,7 +114,8 @@ def _train(words: list[str]) -> None:
     if known.recipe is not None:
         default = RECIPES[known.recipe]
     elif known.config is not None:
-        default = read_config(known.config)
+        # A run's own file names its folder, which is taken.
+        default = replace(read_config(known.config), output=None)
     elif known.resume is not None and (known.resume / "config.json").is_file():
         default = read_config(known.resume / "config.json")
     else:

@@ -94,6 +94,13 @@ def test_every_row_once_and_what_cannot_be_loaded_is_left_out() -> None:
     assert sorted(len(batch.index) for batch in alone) == [0] + [1] * (N - 1)
 
 
+def test_a_single_last_sample_joins_those_before_it() -> None:
+    """Batch norm cannot train on one sample."""
+    assert [len(batch.index) for batch in epoch(in_memory(), 0, batch_size=11)] == [11, 12]
+    whole = epoch(in_memory(), 0, batch_size=11, shuffle=False)
+    assert [len(batch.index) for batch in whole] == [11, 11, 1]
+
+
 def test_normalisation_and_order() -> None:
     [first, *_] = epoch(in_memory(), 0, shuffle=False)
     assert first.index.tolist() == [0, 1, 2, 3]

@@ -139,7 +139,7 @@ def test_a_resume_on_other_data_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(module.replace("SIZE", "61"))
     done = run("train", "--resume", "r", cwd=tmp_path)
     assert done.returncode == 1
-    assert "instances: 60 in the run, 61 now" in done.stderr
+    assert "instances with given labels: 60 in the run, 61 now" in done.stderr
     (tmp_path / "mine.py").write_text(module.replace("SIZE", "60"))
     other = source.replace("manual_seed(num_instances)", "manual_seed(num_instances + 1)")
     (tmp_path / "noisy.py").write_text(other)
@@ -154,8 +154,15 @@ def test_a_resume_on_other_data_is_refused(tmp_path: Path) -> None:
         (["--data.name", "imagefolder", "--data.path", "absent"], 1, "absent"),
         (["--data.name", "nothing"], 2, "nothing"),
         (["--model.name", "resnet19"], 1, "resnet19"),
-        (["--model.name", "mine:model"], 1, "mine"),
+        (["--model.name", "mine:absent"], 1, "absent"),
         (["--epochs", "0"], 2, "`epochs` should lie in"),
+        (["--patience", "0", "--validation-fraction", "0.1"], 2, "`patience` should lie in"),
+        (["--read-epochs", "99"], 2, "`read_epochs` should lie in"),
+        (["--data.limit", "9", "--validation-fraction", "0.1"], 1, "hold out at least one"),
+        (["--data.name", "mine:two"], 1, "pair of data sets"),
+        (["--model.name", "mine:narrow"], 1, "one logit a class"),
+        (["--model.name", "alexnet"], 1, "should take inputs of shape"),
+        (["--restart"], 1, "should come with `--output`"),
         (["--noise.fraction", "0.4"], 2, "come together"),
         (["--unknown", "1"], 2, "--unknown"),
         (["--runtime.device", "cuda:99"], 1, "`runtime.device`"),
@@ -164,6 +171,12 @@ def test_a_resume_on_other_data_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_errors(words: list[str], status: int, message: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import torch\n"
+        "def two(): return 3\n"
+        "def narrow(input_shape, num_classes):\n"
+        "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))\n"
+    )
     done = run("train", *words, cwd=tmp_path)
     assert done.returncode == status, done.stderr
     assert message in words_of(done)
@@ -177,6 +190,14 @@ def test_a_folder_that_is_taken_and_restart(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "--resume" in done.stderr
     (tmp_path / "r" / "metrics.jsonl").write_text("old\n")
+    # What cannot be built removes nothing.
+    failed = run(*words, "--restart", "--model.name", "cnnn", cwd=tmp_path)
+    assert failed.returncode == 1
+    assert "cnn" in failed.stderr
+    assert (tmp_path / "r" / "metrics.jsonl").read_text() == "old\n"
+    failed = run(*QUICK, "--output", "new", "--model.name", "cnnn", cwd=tmp_path)
+    assert failed.returncode == 1
+    assert not (tmp_path / "new").exists()
     assert run(*words, "--restart", cwd=tmp_path).returncode == 0
     assert "old" not in (tmp_path / "r" / "metrics.jsonl").read_text()
     (tmp_path / "mine").mkdir()
@@ -228,6 +249,27 @@ def test_a_full_disk_is_said_and_the_run_can_be_continued(tmp_path: Path) -> Non
     assert [line["epoch"] for line in lines(tmp_path / "r", "epoch")] == [1, 2]
 
 
+def test_start_epoch_takes_its_place_in_the_schedule(tmp_path: Path) -> None:
+    words = ["--epochs", "60", "--start-epoch", "58", "--limit-batches", "2", "--output", "r"]
+    done = run("train", "--recipe", "digits", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = lines(tmp_path / "r", "epoch")
+    assert [line["epoch"] for line in found] == [59, 60]
+    assert [line["lr"] for line in found] == pytest.approx([0.001, 0.001])
+
+
+def test_statistics_are_those_of_trained_instances(finished: tuple[Path, str]) -> None:
+    folder = finished[0]
+    last = lines(folder, "epoch")[-1]
+    rows = [line.split(",") for line in (folder / "instances.csv").read_text().splitlines()]
+    header = rows[0]
+    columns = [header.index(n) for n in ("given_label", "true_label", "temperature", "count")]
+    values = [[row[c] for c in columns] for row in rows[1:]]
+    corrupted = [float(v[2]) for v in values if v[0] != v[1] and v[3] != "0"]
+    expected = sum(corrupted) / len(corrupted)
+    assert last["instance/corrupted/mean"] == pytest.approx(expected, rel=1e-4)
+
+
 def test_early_stopping(tmp_path: Path) -> None:
     done = run(
         *QUICK[:3], "--epochs", "50", "--schedule.milestones", "1", "--optimizer.lr", "0.5",
@@ -271,7 +313,7 @@ def test_accumulation_is_the_whole_minibatch(tmp_path: Path) -> None:
 def test_a_logger_of_the_users_own(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "class Mine:\n"
-        "    def __init__(self, folder): self.file = open(folder / 'mine.txt', 'w')\n"
+        "    def __init__(self, folder, purge_step): self.file = open(folder / 'mine.txt', 'w')\n"
         "    def scalars(self, step, values): print(step, sorted(values), file=self.file)\n"
         "    def histogram(self, step, name, histogram): print(step, name, file=self.file)\n"
         "    def images(self, step, name, images): print(step, name, file=self.file)\n"
@@ -286,10 +328,23 @@ def test_a_logger_of_the_users_own(tmp_path: Path) -> None:
 
 def test_published_cifar_command_names_both_ways_to_data(tmp_path: Path) -> None:
     done = script("main_cifar.py", "--rand_fraction", "0.4", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "download" in done.stderr
-    assert "arquet" in done.stderr
+    assert done.returncode == 2
+    assert "--download" in done.stderr
+    assert "cifar-100-python" in done.stderr
+    assert "parquet" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [([], "--data should name"), (["--data", "x", "--lr_drop_epoch_step", "0"], "at least 1")],
+)
+def test_published_imagenet_command_names_its_own_flags(
+    words: list[str], message: str, tmp_path: Path
+) -> None:
+    done = script("main_imagenet.py", *words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
 
 
 def test_published_flags_are_translated(monkeypatch: pytest.MonkeyPatch) -> None:

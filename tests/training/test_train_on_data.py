@@ -10,7 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from data_parameters.training.config import NoiseConfig
 from data_parameters.training.data import DataConfig, load_data
+from data_parameters.training.labels import make_labels
 from tables import pixels, png, write
 
 ROOT = Path(__file__).parents[2]
@@ -117,6 +119,20 @@ def test_parquet_images_with_clean_and_noisy_labels(tmp_path: Path) -> None:
     result = assert_trained(done, tmp_path / "r")
     assert "10 training instances, 5 of them with a wrong label" in done.stdout
     assert result["auroc"] is not None
+
+
+def test_true_labels_choose_no_instance(tmp_path: Path) -> None:
+    train = {"text": [f"word{n} x" for n in range(8)], "label": [0, 1, 2, 3, -1, 0, 1, 2]}
+    train["noisy"] = [0, 0, 0, 1, 1, 1, 3, -1]
+    root = write(tmp_path / "t", train=train, test={"text": ["x"] * 4, "label": [0, 1, 2, 3]})
+    data = load_data(DataConfig(name="parquet", path=root, noisy_label_column="noisy", classes=2))
+    assert data.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert data.train.true_labels.tolist() == [0, 1, 2, 3, -1, 0]
+    assert data.train.rows.tolist() == [0, 1, 2, 3, 4, 5]
+    labels = make_labels(data, NoiseConfig())
+    groups = labels.groups(torch.ones(6, dtype=torch.bool))
+    assert groups["clean"].nonzero().flatten().tolist() == [0]
+    assert groups["corrupted"].nonzero().flatten().tolist() == [1, 2, 3, 5]
 
 
 @pytest.mark.parametrize("kind", ["parquet", "hub"])

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from data_parameters.indexing import IndexedDataset
 from data_parameters.training.augment import augment
 from data_parameters.training.config import AugmentConfig
-from data_parameters.training.data import CorruptImageError, Split, TrainingData
+from data_parameters.training.data import Split, TrainingData
 
 __all__ = ["Batch", "Batches", "generator", "input_shape", "make_batches"]
 
@@ -69,7 +69,17 @@ def make_batches(
 
     Returns:
         The minibatches.
+
+    Raises:
+        ValueError: Augmentation is asked for where the inputs are not images in memory.
     """
+    augments = augmentation is not None and augmentation != AugmentConfig()
+    in_memory = isinstance(split.inputs, Tensor) and split.inputs.dtype == torch.uint8
+    if augments and not in_memory:
+        raise ValueError(
+            "`augment` should go with images that are held in memory. Found other inputs. Leave it "
+            "out: images of a folder have random crops and flips of their own."
+        )
     order = _Order(rows, batch_size, seed, shuffle, limit)
     if isinstance(split.inputs, Tensor):
         return MemoryBatches(split.inputs.to(device), order, data, augmentation or AugmentConfig())
@@ -82,15 +92,19 @@ class _Order:
     def __init__(
         self, rows: Tensor, batch_size: int, seed: int, shuffle: bool, limit: int | None
     ) -> None:
-        self.rows, self.batch_size, self.seed, self.shuffle = rows, batch_size, seed, shuffle
-        num_batches = -(-len(rows) // batch_size)
+        self.rows, self.seed, self.shuffle = rows, seed, shuffle
+        self.sizes = [len(part) for part in torch.split(rows, batch_size)]
+        if shuffle and batch_size > 1 and len(self.sizes) > 1 and self.sizes[-1] == 1:
+            # Batch norm cannot train on one sample: the last one joins those before it.
+            self.sizes[-2:] = [batch_size + 1]
+        num_batches = len(self.sizes)
         self.num_batches = num_batches if limit is None else min(limit, num_batches)
 
     def epoch(self, epoch: int) -> tuple[Tensor, ...]:
         rows = self.rows
         if self.shuffle:
             rows = rows[torch.randperm(len(rows), generator=generator(self.seed, epoch))]
-        return torch.split(rows, self.batch_size)[: self.num_batches]
+        return torch.split(rows, self.sizes)[: self.num_batches]
 
 
 class MemoryBatches:
@@ -154,10 +168,10 @@ class LoaderBatches:
         try:
             for inputs, index in loader:
                 yield Batch(inputs.to(self.device, non_blocking=True), index)
-        except CorruptImageError as error:
-            # A worker's error arrives with its traceback as text; the last part names the image.
-            message = str(error).split(f"{CorruptImageError.__name__}: ")[-1].strip()
-            raise CorruptImageError(message) from None
+        except OSError as error:
+            # A worker's error arrives with its traceback as text; the last part names the file.
+            message = str(error).split("Error: ")[-1].strip()
+            raise OSError(message) from None
 
 
 def _leave_signals_to_the_run(worker: int) -> None:
@@ -222,4 +236,6 @@ def generator(*seeds: int) -> torch.Generator:
 
 
 def _mixed(*seeds: int) -> int:
-    return int(np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    # The length comes first, because numpy takes (3,) and (3, 0) for the same seed.
+    sequence = np.random.SeedSequence((len(seeds), *seeds))
+    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))

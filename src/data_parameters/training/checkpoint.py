@@ -12,7 +12,13 @@ from typing import IO, Any, cast
 
 import torch
 
-__all__ = ["DamagedCheckpointError", "load_checkpoint", "newest_checkpoint", "save_checkpoint"]
+__all__ = [
+    "DamagedCheckpointError",
+    "load_checkpoint",
+    "newest_checkpoint",
+    "save_checkpoint",
+    "save_weights",
+]
 
 KEPT = 2
 NAME = re.compile(r"step-(\d+)-([0-9a-f]{16})\.pt")
@@ -38,24 +44,45 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
     """
     folder.mkdir(exist_ok=True)
     temporary = folder / f"step-{step}.tmp"
-    try:
-        with temporary.open("wb") as file:
-            writer = _Digest(file)
-            try:
-                torch.save(state, cast(IO[bytes], writer))
-            except RuntimeError as error:  # torch's words for a write that failed
-                raise OSError(f"could not write {temporary}: {writer.error or error}") from error
-            file.flush()
-            os.fsync(file.fileno())
-        path = folder / f"step-{step:012}-{writer.digest.hexdigest()[:16]}.pt"
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    digest = _write(temporary, state)
+    path = folder / f"step-{step:012}-{digest[:16]}.pt"
+    temporary.replace(path)
     _sync_folder(folder)
     for old in _checkpoints(folder)[KEPT:]:
         old.unlink()
     return path
+
+
+def save_weights(path: Path, weights: dict[str, Any]) -> None:
+    """Write weights, whole or not at all.
+
+    Args:
+        path: The file.
+        weights: The state of a model.
+
+    Raises:
+        OSError: They could not be written; what was there before still is.
+    """
+    temporary = path.with_suffix(".tmp")
+    _write(temporary, weights)
+    temporary.replace(path)
+
+
+def _write(path: Path, state: dict[str, Any]) -> str:
+    """Write, flush to the disk, and return the digest; leave nothing behind on a failure."""
+    try:
+        with path.open("wb") as file:
+            writer = _Digest(file)
+            try:
+                torch.save(state, cast(IO[bytes], writer))
+            except RuntimeError as error:  # torch's words for a write that failed
+                raise OSError(f"could not write {path}: {writer.error or error}") from error
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return writer.digest.hexdigest()
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -141,6 +141,11 @@ class TableConfig:
     per_sample: bool = False
     """Free the learning rates of the batch size: gradients are those of a sum, not of a mean."""
 
+    def __post_init__(self) -> None:
+        _in_range("tables.momentum", self.momentum, 0.0, 1.0)
+        if self.bounds is not None and not 0 < self.bounds[0] < self.bounds[1] < float("inf"):
+            raise ValueError(f"`tables.bounds` should satisfy 0 < low < high. Found {self.bounds}.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
@@ -158,7 +163,7 @@ class AugmentConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeConfig:
-    """Where and how the run is carried out. None of this changes what is computed."""
+    """Where and how the run is carried out. Another device may round differently, no more."""
 
     device: str = "auto"
     """`auto` takes CUDA, then MPS, then the CPU."""
@@ -244,7 +249,7 @@ class TrainConfig:
     """Only so many minibatches an epoch, and in evaluation, for a quick look."""
 
     start_epoch: int = 0
-    """Epoch to count from; what it changes is the schedule."""
+    """Epoch to count from: the learning rate is the one of its place in the schedule."""
 
     seed: int = 0
     """Of the first weights, the held out share, the order and the augmentation."""
@@ -259,6 +264,13 @@ class TrainConfig:
         _in_range("validation_fraction", self.validation_fraction, 0.0, 0.9)
         if self.limit_batches is not None:
             _in_range("limit_batches", self.limit_batches, 1, float("inf"))
+        if self.patience is not None:
+            _in_range("patience", self.patience, 1, float("inf"))
+        if any(not self.start_epoch < epoch <= self.epochs for epoch in self.read_epochs):
+            raise ValueError(
+                f"`read_epochs` should lie in [{self.start_epoch + 1}, {self.epochs}]. Found "
+                f"{self.read_epochs}."
+            )
         if self.patience is not None and self.validation_fraction == 0.0:
             raise ValueError(
                 "`patience` should come with a `validation_fraction` above 0, so that nobody "

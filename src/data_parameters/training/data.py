@@ -112,14 +112,18 @@ class Split:
             ``(N, D)``; or a data set whose item i is the input alone, ready for the model, or
             ``None`` for a corrupt image that is to be skipped.
         labels: Classes to train on in ``[0, C)``, shape ``(N,)``, int64.
-        true_labels: The right ones, shape ``(N,)``, where they are known besides wrong ones.
+        true_labels: The right ones, shape ``(N,)``, where they are known besides wrong ones; a
+            negative one is unknown.
         inputs_to_evaluate: The inputs without random changes, where ``inputs`` makes them.
+        rows: Which row of the source each instance is, shape ``(N,)``: its place in the tables, or
+            in the sorted files. ``None`` where the source has no such order.
     """
 
     inputs: Tensor | Dataset[Any]
     labels: Tensor
     true_labels: Tensor | None = None
     inputs_to_evaluate: Dataset[Any] | None = None
+    rows: Tensor | None = None
 
     def to_evaluate(self) -> "Split":
         """The split as a model is evaluated on it.

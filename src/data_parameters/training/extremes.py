@@ -11,23 +11,42 @@ __all__ = ["extreme_images"]
 NUM_IMAGES = 16
 
 
-def extreme_images(split: Split, data_parameters: DataParameters) -> dict[str, Tensor]:
+def extreme_images(
+    split: Split, data_parameters: DataParameters, trained: Tensor
+) -> dict[str, Tensor]:
     """The images to look at first, and the easiest ones.
 
     Args:
         split: The training split.
-        data_parameters: Tables with an instance table.
+        data_parameters: The tables.
+        trained: Which instances to choose from, shape ``(N,)``.
 
     Returns:
-        Images in [0, 1], shape ``(K, C, H, W)``, by name; none where the inputs are not images in
-        memory.
+        Images in [0, 1], shape ``(K, C, H, W)``, by name; none where there is no instance table or
+        the inputs are not images.
     """
-    inputs, table = split.inputs, data_parameters.log_instance
-    if not isinstance(inputs, Tensor) or inputs.dtype != torch.uint8 or table is None:
+    table = data_parameters.log_instance
+    if table is None:
         return {}
-    num_images = min(NUM_IMAGES, len(table))
-    images = {}
-    for name, largest in (("highest", True), ("lowest", False)):
-        rows = table.detach().topk(num_images, largest=largest).indices.cpu()
-        images[f"instance/{name}"] = inputs[rows].float() / 255
-    return images
+    candidates = trained.nonzero().flatten()
+    order = table.detach().cpu()[candidates].argsort(descending=True, stable=True)
+    rows = {
+        "instance/highest": candidates[order[:NUM_IMAGES]],
+        "instance/lowest": candidates[order[-NUM_IMAGES:].flip(0)],
+    }
+    found = {name: _images(split.to_evaluate(), which.tolist()) for name, which in rows.items()}
+    return {name: images for name, images in found.items() if images is not None}
+
+
+def _images(split: Split, rows: list[int]) -> Tensor | None:
+    if isinstance(split.inputs, Tensor) and split.inputs.dtype == torch.uint8:
+        return split.inputs[rows].float() / 255
+    if isinstance(split.inputs, Tensor):
+        return None
+    inputs = [sample for row in rows if (sample := split.inputs[row]) is not None]
+    if not inputs or inputs[0].ndim != 3 or inputs[0].shape[0] not in (1, 3):
+        return None
+    # Normalised by mean and deviation: spread each over [0, 1] again.
+    images = torch.stack(inputs)
+    low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
+    return (images - low) / (high - low).clamp(min=1e-6)

@@ -1,6 +1,7 @@
 """What a run writes down as it goes: metrics, tables, lines on the terminal, other loggers."""
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -30,15 +31,27 @@ class Journal:
         parts: Its parts, whose tables are written down.
         labels: Its labels, which say whose temperatures to tell apart.
         train: The training split, for images of the highest and lowest temperatures.
+        trained: Which instances the run trains on, shape ``(N,)``.
     """
 
     def __init__(
-        self, config: TrainConfig, folder: RunFolder, parts: Parts, labels: Labels, train: Split
+        self,
+        config: TrainConfig,
+        folder: RunFolder,
+        parts: Parts,
+        labels: Labels,
+        train: Split,
+        trained: Tensor,
     ) -> None:
         self.config, self.folder, self.parts, self.train = config, folder, parts, train
         self.tables = parts.data_parameters
         has_instances = self.tables is not None and self.tables.log_instance is not None
-        self.groups: Mapping[str, Tensor] = labels.groups if has_instances else {}
+        self.trained = trained
+        self.groups: dict[str, Tensor] = {}
+        if has_instances:
+            # Held out instances keep their first temperature, and would blur the statistics.
+            held_out = {} if bool(trained.all()) else {"trained": trained}
+            self.groups = {**held_out, **labels.groups(trained)}
         self.console = RunConsole(folder.path / "log.txt")
         self.loggers: list[Logger] = []
 
@@ -56,7 +69,7 @@ class Journal:
         if runtime.tensorboard:
             self.loggers.append(TensorBoardLogger(self.folder.path, purge_step=purge_step))
         if runtime.logger is not None:
-            self.loggers.append(load_logger(runtime.logger, self.folder.path))
+            self.loggers.append(load_logger(runtime.logger, self.folder.path, purge_step))
         try:
             with self.console:
                 yield
@@ -120,10 +133,12 @@ class Journal:
         for logger in self.loggers:
             logger.scalars(progress.step, values)
             if self.tables is not None:
-                for name, images in extreme_images(self.train, self.tables).items():
+                for name, images in extreme_images(self.train, self.tables, self.trained).items():
                     logger.images(progress.step, name, images)
         self._log_histograms(progress.step)
         self.say(_epoch_line(progress, self.config, values))
+        if not math.isfinite(values["train_loss"]):
+            self.say("The loss is not finite: the run has diverged. Lower its learning rate.")
 
     def _log_histograms(self, step: int) -> None:
         if self.tables is None or not self.loggers:

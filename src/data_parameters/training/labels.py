@@ -3,6 +3,7 @@
 Legend: N training instances, C classes.
 """
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from data_parameters import corrupt_labels
 from data_parameters.training.config import NoiseConfig
-from data_parameters.training.data import Split
+from data_parameters.training.data import TrainingData
 
 __all__ = ["Labels", "label_differences", "make_labels", "read_labels"]
 
@@ -26,24 +27,35 @@ class Labels:
         given: What the run trains on, shape ``(N,)``.
         true: The labels before the noise, or of a clean column, shape ``(N,)``; else ``None``.
         drawn: Which instances the noise drew, shape ``(N,)``; else ``None``.
+        test: Labels of the test split.
     """
 
     given: Tensor
     true: Tensor | None = None
     drawn: Tensor | None = None
+    test: Tensor | None = None
 
     @property
     def changed(self) -> Tensor | None:
-        """Which labels are wrong, shape ``(N,)``, where that is known."""
-        return None if self.true is None else self.given != self.true
+        """Which labels are known to be wrong, shape ``(N,)``."""
+        return None if self.true is None else (self.given != self.true) & (self.true >= 0)
 
-    @property
-    def groups(self) -> dict[str, Tensor]:
-        """The clean and the corrupted instances, where both are known and exist."""
-        changed = self.changed
-        if changed is None or not bool(changed.any()) or bool(changed.all()):
+    def groups(self, among: Tensor) -> dict[str, Tensor]:
+        """The clean and the corrupted instances, where both exist.
+
+        Args:
+            among: Which instances to look at, shape ``(N,)``.
+
+        Returns:
+            A mask of each, shape ``(N,)``; instances without a known label are in neither.
+        """
+        if self.true is None:
             return {}
-        return {"clean": ~changed, "corrupted": changed}
+        groups = {
+            "clean": (self.given == self.true) & among,
+            "corrupted": (self.given != self.true) & (self.true >= 0) & among,
+        }
+        return groups if all(bool(mask.any()) for mask in groups.values()) else {}
 
     def write(self, path: Path) -> None:
         """Write the labels beside the run, for reports and for a resume.
@@ -51,20 +63,19 @@ class Labels:
         Args:
             path: The file.
         """
-        named = {"given": self.given, "true": self.true, "drawn": self.drawn}
+        named = vars(self)
         arrays: dict[str, Any] = {
             name: value.numpy() for name, value in named.items() if value is not None
         }
         np.savez_compressed(path, **arrays)
 
 
-def make_labels(train: Split, noise: NoiseConfig, num_classes: int) -> Labels:
+def make_labels(data: TrainingData, noise: NoiseConfig) -> Labels:
     """Apply the noise of a run.
 
     Args:
-        train: The training split.
+        data: The data.
         noise: Kind, fraction and seed.
-        num_classes: C.
 
     Returns:
         The labels.
@@ -72,8 +83,9 @@ def make_labels(train: Split, noise: NoiseConfig, num_classes: int) -> Labels:
     Raises:
         ValueError: Noise is asked for where a column brings its own, or the matrix does not fit.
     """
+    train, test = data.train, data.test.labels
     if noise.kind == "none":
-        return Labels(given=train.labels, true=train.true_labels)
+        return Labels(given=train.labels, true=train.true_labels, test=test)
     if train.true_labels is not None:
         raise ValueError(
             "`noise` should be of kind `none` where `data.noisy_label_column` brings wrong labels. "
@@ -87,10 +99,10 @@ def make_labels(train: Split, noise: NoiseConfig, num_classes: int) -> Labels:
         noise.fraction,
         kind=noise.kind,
         transition=matrix,
-        num_classes=num_classes,
+        num_classes=len(data.class_names),
         seed=noise.seed,
     )
-    return Labels(given=given, true=train.labels, drawn=drawn)
+    return Labels(given=given, true=train.labels, drawn=drawn, test=test)
 
 
 def read_labels(path: Path) -> Labels:
@@ -101,9 +113,18 @@ def read_labels(path: Path) -> Labels:
 
     Returns:
         The labels.
+
+    Raises:
+        ValueError: The file is damaged.
     """
-    with np.load(path, allow_pickle=False) as arrays:
-        return Labels(**{name: torch.from_numpy(arrays[name]) for name in arrays.files})
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return Labels(**{name: torch.from_numpy(arrays[name]) for name in arrays.files})
+    except (zipfile.BadZipFile, EOFError, TypeError) as error:
+        raise ValueError(
+            f"{path} should hold the labels of the run. Found a damaged file: {error}. Start the "
+            "run anew."
+        ) from error
 
 
 def label_differences(saved: Labels, found: Labels) -> list[str]:
@@ -116,13 +137,18 @@ def label_differences(saved: Labels, found: Labels) -> list[str]:
     Returns:
         One line a difference; none where they agree.
     """
-    if len(saved.given) != len(found.given):
-        return [f"instances: {len(saved.given):,} in the run, {len(found.given):,} now"]
-    unequal = (saved.given != found.given).nonzero().flatten()
-    if len(unequal) == 0:
-        return []
-    first = int(unequal[0])
-    return [
-        f"labels: {len(unequal):,} of {len(saved.given):,} differ; the first at index {first}: "
-        f"{int(saved.given[first])} in the run, {int(found.given[first])} now"
-    ]
+    lines = []
+    for name, old in vars(saved).items():
+        new = getattr(found, name)
+        if (old is None) != (new is None):
+            lines.append(f"{name} labels: {'none' if old is None else 'some'} in the run")
+        elif old is not None and len(old) != len(new):
+            lines.append(f"instances with {name} labels: {len(old):,} in the run, {len(new):,} now")
+        elif old is not None and not torch.equal(old, new):
+            unequal = (old != new).nonzero().flatten()
+            first = int(unequal[0])
+            lines.append(
+                f"{name} labels: {len(unequal):,} of {len(old):,} differ; the first at index "
+                f"{first}: {int(old[first])} in the run, {int(new[first])} now"
+            )
+    return lines

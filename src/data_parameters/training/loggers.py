@@ -5,14 +5,14 @@ Legend: K images, C channels, H and W pixels.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from data_parameters.monitor import Histogram
 from data_parameters.training.user_function import load_function
 
-__all__ = ["Logger", "TensorBoardLogger", "load_logger"]
+__all__ = ["Logger", "TensorBoardLogger", "check_loggers", "load_logger"]
 
 
 @runtime_checkable
@@ -62,15 +62,7 @@ class TensorBoardLogger:
     """
 
     def __init__(self, folder: Path, purge_step: int | None = None) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                "TensorBoardLogger needs tensorboard, an optional dependency. Install it with: "
-                "pip install 'data-parameters[tensorboard]'",
-                name=error.name,
-            ) from error
-        self._writer = SummaryWriter(str(folder), purge_step=purge_step)
+        self._writer = _summary_writer()(str(folder), purge_step=purge_step)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Add one point to each curve.
@@ -128,13 +120,31 @@ class TensorBoardLogger:
         self._writer.close()
 
 
-def load_logger(reference: str, folder: Path) -> Logger:
+def check_loggers(reference: str | None, *, tensorboard: bool) -> None:
+    """Find out before a run starts whether its loggers are there.
+
+    Args:
+        reference: ``module:function`` of the user's own logger, or ``None``.
+        tensorboard: Whether TensorBoard is needed.
+
+    Raises:
+        ModuleNotFoundError: TensorBoard is not installed.
+        ValueError: There is no such function.
+    """
+    if tensorboard:
+        _summary_writer()
+    if reference is not None:
+        load_function(reference)
+
+
+def load_logger(reference: str, folder: Path, purge_step: int | None = None) -> Logger:
     """Make a logger of the user's own: Weights & Biases, MLflow, trackio or any other.
 
     Args:
-        reference: ``module:function``. The function is called with the run folder and returns an
-            object with the methods of :class:`Logger`.
+        reference: ``module:function``. The function is called with the run folder and
+            ``purge_step``, and returns an object with the methods of :class:`Logger`.
         folder: The run folder.
+        purge_step: The first step that will be logged again, after a resume; else ``None``.
 
     Returns:
         What the function returned.
@@ -142,7 +152,7 @@ def load_logger(reference: str, folder: Path) -> Logger:
     Raises:
         ValueError: There is no such function, or what it returned lacks a method.
     """
-    logger = load_function(reference)(folder)
+    logger = load_function(reference)(folder, purge_step)
     if not isinstance(logger, Logger):
         methods = ("scalars", "histogram", "images", "close")
         missing = [name for name in methods if not callable(getattr(logger, name, None))]
@@ -151,3 +161,15 @@ def load_logger(reference: str, folder: Path) -> Logger:
             f"{type(logger).__name__} without {', '.join(missing)}."
         )
     return logger
+
+
+def _summary_writer() -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "TensorBoardLogger needs tensorboard, an optional dependency. Install it with: "
+            "pip install 'data-parameters[tensorboard]'",
+            name=error.name,
+        ) from error
+    return SummaryWriter

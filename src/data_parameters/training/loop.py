@@ -82,7 +82,8 @@ def train(
     while progress.epoch < config.epochs and not stop():
         parts.model.train()
         for batch in batches.epoch(progress.epoch, progress.step_in_epoch):
-            set_learning_rate(config, parts.optimizer, progress.step, len(batches))
+            place = progress.epoch * len(batches) + progress.step_in_epoch
+            set_learning_rate(config, parts.optimizer, place, len(batches))
             progress.sums = progress.sums.to(batch.inputs.device)
             if len(batch.index):
                 progress.sums += train_step(config, model, parts, batch, labels.given)
@@ -184,7 +185,7 @@ def set_learning_rate(
     Args:
         config: The run.
         optimizer: The model's optimizer.
-        step: Steps done.
+        step: Place of the step in the run, counted from its epoch 0.
         steps_per_epoch: Steps of an epoch.
     """
     factor = lr_factor(config.schedule, step, steps_per_epoch, config.epochs)

@@ -70,11 +70,16 @@ def build_parts(
 
     Returns:
         The parts, the model with weights that hang on the seed.
+
+    Raises:
+        ValueError: The model does not fit the inputs or the classes.
     """
     torch.manual_seed(config.seed)
     random.seed(config.seed)
     np.random.seed(config.seed % 2**32)
-    model = build_model(config.model, input_shape, num_classes).to(device)
+    model = build_model(config.model, input_shape, num_classes)
+    _try(model, config.model.name, input_shape, num_classes)
+    model = model.to(device)
     if config.runtime.channels_last and len(input_shape) == 3:
         model = model.to(memory_format=torch.channels_last)
     parts = Parts(
@@ -134,6 +139,25 @@ def choose_device(name: str) -> torch.device:
             "`cpu`."
         ) from error
     return device
+
+
+def _try(model: nn.Module, name: str, input_shape: tuple[int, ...], num_classes: int) -> None:
+    """Show the model two inputs of zeros, so that a misfit is heard of at once."""
+    model.eval()
+    try:
+        with torch.no_grad():
+            shape = tuple(model(torch.zeros(2, *input_shape)).shape)
+    except RuntimeError as error:
+        raise ValueError(
+            f"The model {name!r} should take inputs of shape {input_shape}. Found: {error}. Take "
+            "another model, or inputs of another size."
+        ) from error
+    if shape != (2, num_classes):
+        raise ValueError(
+            f"The model {name!r} should give one logit a class, (2, {num_classes}) for two "
+            f"samples. Found {shape}. Give its last layer {num_classes} outputs."
+        )
+    model.train()
 
 
 def _optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:

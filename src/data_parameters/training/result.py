@@ -11,7 +11,9 @@ import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
+from data_parameters.training.checkpoint import save_weights
 from data_parameters.training.config import TrainConfig
+from data_parameters.training.data import TrainingData
 from data_parameters.training.history import read_tables
 from data_parameters.training.labels import Labels
 from data_parameters.training.parts import Parts
@@ -77,7 +79,8 @@ def write_result(
     config: TrainConfig,
     parts: Parts,
     labels: Labels,
-    class_names: tuple[str, ...],
+    data: TrainingData,
+    trained: Tensor,
 ) -> Result:
     """Write weights, tables and plots of a run that has ended.
 
@@ -86,7 +89,8 @@ def write_result(
         config: The run.
         parts: Its parts.
         labels: Its labels.
-        class_names: Names of the classes.
+        data: Its data.
+        trained: Which instances it trained on, shape ``(N,)``.
 
     Returns:
         The result.
@@ -105,11 +109,11 @@ def write_result(
         selected_epoch=selected["epoch"],
         selected_by=selected_by,
         selected=_accuracy(selected),
-        **_detection(parts, labels),
+        **_detection(parts, labels.groups(trained)),
     )
-    torch.save(parts.model.state_dict(), folder.path / "model.pt")
-    _write_tables(folder, parts, labels, class_names)
-    _plot(folder.path, epochs, labels)
+    save_weights(folder.path / "model.pt", parts.model.state_dict())
+    _write_tables(folder, parts, labels, data)
+    _plot(folder.path, epochs, labels.groups(trained))
     folder.write_json("result.json", asdict(result))
     return result
 
@@ -122,34 +126,31 @@ def _percent(accuracy: dict[str, float]) -> str:
     return f"top-1 {accuracy['top1']:.2%}, top-5 {accuracy['top5']:.2%}"
 
 
-def _detection(parts: Parts, labels: Labels) -> dict[str, float]:
+def _detection(parts: Parts, groups: dict[str, Tensor]) -> dict[str, float]:
     """How well σ finds wrong labels, over the instances that were trained on."""
     tables = parts.data_parameters
-    if tables is None or tables.log_instance is None or not labels.groups:
+    if tables is None or tables.log_instance is None or not groups:
         return {}
-    visited = (parts.dynamics.count > 0).cpu()
-    changed = labels.groups["corrupted"][visited]
-    if bool(changed.all()) or not bool(changed.any()):
-        return {}
-    temperature = tables.log_instance.detach().cpu()[visited]
+    known = groups["clean"] | groups["corrupted"]
+    changed = groups["corrupted"][known]
+    temperature = tables.log_instance.detach().cpu()[known]
     return {
         "auroc": float(roc_auc_score(changed, temperature)),
         "average_precision": float(average_precision_score(changed, temperature)),
     }
 
 
-def _write_tables(
-    folder: RunFolder, parts: Parts, labels: Labels, class_names: tuple[str, ...]
-) -> None:
+def _write_tables(folder: RunFolder, parts: Parts, labels: Labels, data: TrainingData) -> None:
     tables = parts.data_parameters
     if tables is not None and tables.class_temperature is not None:
         temperatures = tables.class_temperature.tolist()
-        rows = zip(class_names, temperatures, strict=True)
+        rows = zip(data.class_names, temperatures, strict=True)
         folder.write_table(
             "class_temperatures",
             ({"class": name, "temperature": value} for name, value in rows),
         )
     columns: dict[str, Tensor | None] = {
+        "source_row": data.train.rows,
         "given_label": labels.given,
         "true_label": labels.true,
         "temperature": None if tables is None else tables.instance_temperature,
@@ -168,13 +169,15 @@ def _write_tables(
     )
 
 
-def _plot(path: Path, epochs: list[dict[str, Any]], labels: Labels) -> None:
+def _plot(path: Path, epochs: list[dict[str, Any]], groups: dict[str, Tensor]) -> None:
     curves = {"Test": [line["test_top1"] for line in epochs]}
     if "validation_top1" in epochs[-1]:
         curves["Validation"] = [line["validation_top1"] for line in epochs]
     plot_accuracy(path / "accuracy.png", curves)
-    if labels.groups and (path / "tables.npy").exists():
+    if groups and (path / "tables.npy").exists():
+        known = groups["clean"] | groups["corrupted"]
         tables = [snapshot.log_instance for snapshot in read_tables(path / "tables.npy")]
-        temperatures = [torch.from_numpy(t).float().exp() for t in tables if t is not None]
+        temperatures = [torch.from_numpy(t).float()[known].exp() for t in tables if t is not None]
         if temperatures:
-            plot_temperature(path / "temperature.png", temperatures, labels.groups["corrupted"])
+            changed = groups["corrupted"][known]
+            plot_temperature(path / "temperature.png", temperatures, changed)

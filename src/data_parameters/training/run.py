@@ -10,14 +10,19 @@ import torch
 from torch import Tensor
 
 from data_parameters.training.batches import Batches, generator, input_shape, make_batches
-from data_parameters.training.checkpoint import newest_checkpoint, save_checkpoint
+from data_parameters.training.checkpoint import (
+    newest_checkpoint,
+    save_checkpoint,
+    save_weights,
+)
 from data_parameters.training.config import TrainConfig
-from data_parameters.training.config_file import config_to_dict, differences, read_config
+from data_parameters.training.config_file import differences, read_config
 from data_parameters.training.data import TrainingData, load_data
 from data_parameters.training.evaluate import evaluate
 from data_parameters.training.interrupt import Interrupt, StoppedError
 from data_parameters.training.journal import Journal
 from data_parameters.training.labels import Labels, label_differences, make_labels, read_labels
+from data_parameters.training.loggers import check_loggers
 from data_parameters.training.loop import Progress, train
 from data_parameters.training.parts import build_parts, choose_device
 from data_parameters.training.result import Result, write_result
@@ -39,13 +44,17 @@ def start_run(config: TrainConfig, *, restart: bool = False) -> Result:
     Raises:
         FileExistsError: The folder is taken.
     """
+    if restart and config.output is None:
+        raise ValueError("`--restart` should come with `--output`, the run to remove. Name it.")
     data = load_data(config.data)
-    labels = make_labels(data.train, config.noise, len(data.class_names))
-    device = choose_device(config.runtime.device)
+    labels = make_labels(data, config.noise)
+    # Whatever can fail does so before a folder is made, or an old run removed.
+    run = Run(config, data, labels, choose_device(config.runtime.device))
     folder = new_run_folder("train", config.output, restart=restart)
     folder.write_config(config)
     labels.write(folder.path / "labels.npz")
-    return Run(config, folder, data, labels, device).train()
+    run.enter(folder)
+    return run.train()
 
 
 def resume_run(path: Path, given: TrainConfig | None = None) -> Result:
@@ -71,7 +80,7 @@ def resume_run(path: Path, given: TrainConfig | None = None) -> Result:
     saved = read_config(path / "config.json")
     config = saved if given is None else given
     data = load_data(config.data)
-    labels = make_labels(data.train, config.noise, len(data.class_names))
+    labels = make_labels(data, config.noise)
     changed = differences(saved, config)
     changed += label_differences(read_labels(path / "labels.npz"), labels)
     if changed:
@@ -80,7 +89,8 @@ def resume_run(path: Path, given: TrainConfig | None = None) -> Result:
             + "\n  ".join(changed)
             + "\nStart a new run for these."
         )
-    run = Run(config, RunFolder(path), data, labels, choose_device(config.runtime.device))
+    run = Run(config, data, labels, choose_device(config.runtime.device))
+    run.enter(RunFolder(path))
     run.load()
     return run.train()
 
@@ -90,7 +100,6 @@ class Run:
 
     Args:
         config: The run.
-        folder: Its folder.
         data: Its data.
         labels: Labels of the training instances.
         device: Where it computes.
@@ -99,13 +108,15 @@ class Run:
     def __init__(
         self,
         config: TrainConfig,
-        folder: RunFolder,
         data: TrainingData,
         labels: Labels,
         device: torch.device,
     ) -> None:
-        self.config, self.folder, self.data, self.labels = config, folder, data, labels
+        self.config, self.data, self.labels = config, data, labels
+        check_loggers(config.runtime.logger, tensorboard=config.runtime.tensorboard)
         train_rows, validation_rows = _split(len(labels.given), config)
+        self.trained = torch.zeros(len(labels.given), dtype=torch.bool)
+        self.trained[train_rows] = True
         self.batches = self._batches(device, train_rows, training=True)
         self.validation = (
             self._batches(device, validation_rows, training=False) if len(validation_rows) else None
@@ -127,10 +138,20 @@ class Run:
             device=device,
         )
         self.progress = Progress(epoch=config.start_epoch)
-        self.journal = Journal(config, folder, self.parts, labels, data.train)
         self.interrupt = Interrupt()
         self.saved_at = time.monotonic()
         self.resumed_from: str | None = None
+
+    def enter(self, folder: RunFolder) -> None:
+        """Write into this folder from now on.
+
+        Args:
+            folder: The run folder.
+        """
+        self.folder = folder
+        self.journal = Journal(
+            self.config, folder, self.parts, self.labels, self.data.train, self.trained
+        )
 
     def _batches(self, device: torch.device, rows: Tensor, *, training: bool) -> Batches:
         config, split = self.config, self.data.train
@@ -150,10 +171,16 @@ class Run:
     def load(self) -> None:
         """Continue from the newest sound checkpoint, or from the start where there is none."""
         state, damaged = newest_checkpoint(self.folder.checkpoints)
-        self.folder.cut_back({} if state is None else state["sizes"])
         if state is not None:
+            found = list(input_shape(self.data.test))
+            if state["input_shape"] != found:
+                raise ValueError(
+                    f"The inputs should have the shape {state['input_shape']} of the run. Found "
+                    f"{found}. The data set was changed since; start a new run for it."
+                )
             self.parts.load_state_dict(state["parts"])
             self.progress = Progress(**state["progress"])
+        self.folder.cut_back({} if state is None else state["sizes"])
         where = f"epoch {self.progress.epoch}, step {self.progress.step}"
         self.resumed_from = " ".join([*damaged, f"Resumed at {where}."])
 
@@ -163,7 +190,7 @@ class Run:
             "parts": self.parts.state_dict(),
             "progress": {**vars(self.progress), "sums": self.progress.sums.cpu()},
             "sizes": self.folder.sizes(),
-            "config": config_to_dict(self.config),
+            "input_shape": list(input_shape(self.data.test)),
         }
         save_checkpoint(self.folder.checkpoints, self.progress.step, state)
         self.saved_at = time.monotonic()
@@ -193,7 +220,7 @@ class Run:
                     stop=self._should_stop,
                 )
                 result = write_result(
-                    self.folder, self.config, self.parts, self.labels, self.data.class_names
+                    self.folder, self.config, self.parts, self.labels, self.data, self.trained
                 )
             for line in result.lines():
                 self.journal.say(line)
@@ -249,7 +276,7 @@ class Run:
         better = self._is_better(values)
         self.journal.epoch(progress, values)
         if better:
-            torch.save(model.state_dict(), self.folder.path / "best.pt")
+            save_weights(self.folder.path / "best.pt", model.state_dict())
         self.save()
         if progress.epoch < self.config.epochs:
             self._stop_if_asked()
@@ -278,6 +305,11 @@ class Run:
 def _split(num_instances: int, config: TrainConfig) -> tuple[Tensor, Tensor]:
     """Rows to train on and rows held out; every instance keeps its own row."""
     num_held_out = int(config.validation_fraction * num_instances)
+    if num_held_out == 0 and config.validation_fraction > 0:
+        raise ValueError(
+            f"`validation_fraction` should hold out at least one of {num_instances} instances. "
+            f"Found {config.validation_fraction}. Hold out more."
+        )
     if num_held_out == 0:
         return torch.arange(num_instances), torch.empty(0, dtype=torch.int64)
     order = torch.randperm(num_instances, generator=generator(config.seed))

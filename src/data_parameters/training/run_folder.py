@@ -82,11 +82,20 @@ class RunFolder:
 
         Returns:
             The lines, in order.
+
+        Raises:
+            ValueError: The file is damaged.
         """
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return []
-        lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        try:
+            lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        except ValueError as error:
+            raise ValueError(
+                f"{path} should hold a line of JSON for each event. Found: {error}. It was changed "
+                "since it was written; restore it, or start the run anew."
+            ) from error
         return [line for line in lines if line.get("event") == event]
 
     def sizes(self) -> dict[str, int]:
@@ -116,12 +125,12 @@ class RunFolder:
         for name in GROWING:
             path, size = self.path / name, sizes.get(name, 0)
             found = path.stat().st_size if path.exists() else 0
-            if found < size:
+            if found < size and name != "log.txt":
                 raise ValueError(
                     f"{path} should have at least the {size} bytes of the checkpoint. Found "
                     f"{found}. It was changed since; restore it, or start the run anew."
                 )
-            if path.exists():
+            if found > size:
                 os.truncate(path, size)
 
     def write_table(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -160,7 +169,9 @@ def new_run_folder(name: str, path: Path | None, *, restart: bool = False) -> Ru
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         ours = (path / MARKER).is_file()
         remedy = (
-            "Continue it with --resume, start anew with --restart" if ours else "Remove it yourself"
+            f"Continue it with `data-parameters train --resume {path}`, start anew with --restart"
+            if ours
+            else "Remove it yourself"
         )
         raise FileExistsError(
             f"The run folder should be new or empty. Found {path}, "

@@ -103,7 +103,7 @@ def _split(config: DataConfig, split: str, dataset: Any, labels: Tensor, num_cla
             f"{int(labels[rows[0]])} in its list for row {int(rows[0])}, and {int(label)} in the "
             "sample. Change `targets` or `labels` along with the samples."
         )
-    return Split(inputs=Inputs(dataset, rows), labels=labels[rows])
+    return Split(inputs=Inputs(dataset, rows), labels=labels[rows], rows=rows)
 
 
 def _labels(dataset: Any) -> Tensor:

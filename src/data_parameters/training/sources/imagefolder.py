@@ -129,9 +129,9 @@ def _split(config: DataConfig, split: str, folder: Path, names: Sequence[str]) -
     files = ImageFiles(folder, [paths[row] for row in rows.tolist()])
     plain = Images(files, evaluation_transform(config.image_size), config.corrupt)
     if split != "train":
-        return Split(inputs=plain, labels=labels[rows])
+        return Split(inputs=plain, labels=labels[rows], rows=rows)
     changed = Images(files, training_transform(config.image_size), config.corrupt)
-    return Split(inputs=changed, labels=labels[rows], inputs_to_evaluate=plain)
+    return Split(inputs=changed, labels=labels[rows], inputs_to_evaluate=plain, rows=rows)
 
 
 def _image_files(folder: Path, class_name: str) -> list[bytes]:

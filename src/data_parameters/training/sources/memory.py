@@ -25,7 +25,7 @@ def kept_split(config: DataConfig, split: str, inputs: Tensor, labels: Tensor) -
         Inputs and labels of the rows that are kept.
     """
     rows = kept_rows(config, split, labels)
-    return Split(inputs=inputs[rows], labels=labels[rows])
+    return Split(inputs=inputs[rows], labels=labels[rows], rows=rows)
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

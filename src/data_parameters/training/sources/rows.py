@@ -64,14 +64,13 @@ def first_classes(config: DataConfig, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names[: config.classes])
 
 
-def kept_rows(config: DataConfig, split: str, *labels: Tensor) -> Tensor:
-    """Rows that have every label, in the classes and up to the number that are asked for.
+def kept_rows(config: DataConfig, split: str, labels: Tensor) -> Tensor:
+    """Rows that have a label, in the classes and up to the number that are asked for.
 
     Args:
         config: Its ``classes`` holds for each split, its ``limit`` for ``train``.
         split: ``"train"``, or what to call another split in a message.
-        *labels: The labels to train on, and the true ones where they are known besides. A negative
-            label means none.
+        labels: The labels to train on, shape ``(N,)``. A negative label means none.
 
     Returns:
         The rows: in the order of the data set, or of a shuffle if there is a limit.
@@ -79,11 +78,9 @@ def kept_rows(config: DataConfig, split: str, *labels: Tensor) -> Tensor:
     Raises:
         ValueError: Nothing is left, or fewer rows than the limit asks for.
     """
-    kept = torch.ones_like(labels[0], dtype=torch.bool)
-    for each in labels:
-        kept &= each >= 0
-        if config.classes is not None:
-            kept &= each < config.classes
+    kept = labels >= 0
+    if config.classes is not None:
+        kept &= labels < config.classes
     rows = kept.nonzero().squeeze(1)
     if not len(rows):
         raise ValueError(

@@ -86,11 +86,11 @@ class _Part(NamedTuple):
     notes: tuple[str, ...]
 
     def with_inputs(self, inputs: Tensor | Dataset[Any], sound: Tensor | None = None) -> Split:
-        labels, true_labels = self.labels, self.true_labels
+        labels, true_labels, rows = self.labels, self.true_labels, self.rows
         if sound is not None:
-            labels = labels[sound]
+            labels, rows = labels[sound], rows[sound]
             true_labels = None if true_labels is None else true_labels[sound]
-        return Split(inputs=inputs, labels=labels, true_labels=true_labels)
+        return Split(inputs=inputs, labels=labels, true_labels=true_labels, rows=rows)
 
 
 def load_parquet(config: DataConfig) -> TrainingData:
@@ -216,11 +216,12 @@ def _test_split(splits: Mapping[str, Any], label: str) -> tuple[str, list[str]]:
 def _part(
     config: DataConfig, dataset: Any, split: str, labels: Sequence[Tensor], num_classes: int
 ) -> _Part:
-    rows = kept_rows(config, split, *labels)
+    # Only the labels to train on choose: the true ones are for reporting.
+    rows = kept_rows(config, split, labels[0])
     for each in labels:
         check_labels(each.clamp(min=0), num_classes, split)
     given, *true = (each[rows] for each in labels)
-    without = int((torch.stack([*labels]) < 0).any(0).sum())
+    without = int((labels[0] < 0).sum())
     note = f"{without:,} of {len(dataset):,} rows of the {split} split have no label: left out."
     notes = (note,) if without else ()
     return _Part(dataset, split, rows, given, true[0] if true else None, notes)
