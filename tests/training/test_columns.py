@@ -40,15 +40,16 @@ def test_noisy_labels_are_trained_on_and_the_true_ones_known(tmp_path: Path) -> 
     assert "1 of 3" in data.notes[0]
 
 
-def test_classes_hold_for_noisy_and_true_labels(tmp_path: Path) -> None:
+def test_classes_hold_for_the_labels_to_train_on(tmp_path: Path) -> None:
     text = [f"word{row}" for row in range(4)]
     train = {"text": text, "label": [0, 1, 2, 1], "guess": [0, 2, 1, 0]}
     folder = write(tmp_path, train=train, test={"text": text[:3], "label": [0, 1, 2]})
     data = load(folder, noisy_label_column="guess", classes=2)
-    assert data.train.labels.tolist() == [0, 0] and data.train.true_labels.tolist() == [0, 1]
+    assert data.train.labels.tolist() == [0, 1, 0]
+    assert data.train.true_labels.tolist() == [0, 2, 1]
     assert data.test.labels.tolist() == [0, 1] and data.class_names == ("0", "1")
-    with pytest.raises(ValueError, match="at most 2"):
-        load(folder, noisy_label_column="guess", classes=2, limit=3)
+    with pytest.raises(ValueError, match="at most 3"):
+        load(folder, noisy_label_column="guess", classes=2, limit=4)
 
 
 def test_class_names_travel_in_the_files(tmp_path: Path) -> None:

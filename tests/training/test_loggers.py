@@ -100,7 +100,7 @@ def test_missing_tensorboard_is_named_with_its_extra(
 class ListLogger:
     """A logger as a user writes it: no base class, nothing of ours."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, purge_step: int | None) -> None:
         self.folder, self.seen = folder, []  # type: tuple[Path, list[object]]
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -117,7 +117,7 @@ class ListLogger:
 
 
 class Incomplete:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, purge_step: int | None) -> None:
         pass
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:

@@ -157,11 +157,10 @@ def test_a_resume_on_other_data_is_refused(tmp_path: Path) -> None:
         (["--model.name", "mine:absent"], 1, "absent"),
         (["--epochs", "0"], 2, "`epochs` should lie in"),
         (["--patience", "0", "--validation-fraction", "0.1"], 2, "`patience` should lie in"),
-        (["--read-epochs", "99"], 2, "`read_epochs` should lie in"),
         (["--data.limit", "9", "--validation-fraction", "0.1"], 1, "hold out at least one"),
         (["--data.name", "mine:two"], 1, "pair of data sets"),
         (["--model.name", "mine:narrow"], 1, "one logit a class"),
-        (["--model.name", "alexnet"], 1, "should take inputs of shape"),
+        (["--model.name", "mine:wide"], 1, "should take inputs of shape"),
         (["--restart"], 1, "should come with `--output`"),
         (["--noise.fraction", "0.4"], 2, "come together"),
         (["--unknown", "1"], 2, "--unknown"),
@@ -176,6 +175,8 @@ def test_errors(words: list[str], status: int, message: str, tmp_path: Path) -> 
         "def two(): return 3\n"
         "def narrow(input_shape, num_classes):\n"
         "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))\n"
+        "def wide(input_shape, num_classes):\n"
+        "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(65, 10))\n"
     )
     done = run("train", *words, cwd=tmp_path)
     assert done.returncode == status, done.stderr

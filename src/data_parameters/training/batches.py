@@ -169,8 +169,10 @@ class LoaderBatches:
             for inputs, index in loader:
                 yield Batch(inputs.to(self.device, non_blocking=True), index)
         except OSError as error:
-            # A worker's error arrives with its traceback as text; the last part names the file.
-            message = str(error).split("Error: ")[-1].strip()
+            if "Original Traceback" not in str(error):
+                raise
+            # A worker's error arrives with its traceback as text, the last line being its own.
+            _, _, message = str(error).strip().splitlines()[-1].partition(": ")
             raise OSError(message) from None
 
 

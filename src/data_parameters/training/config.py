@@ -243,7 +243,7 @@ class TrainConfig:
     """Stop after so many epochs without a better validation accuracy."""
 
     read_epochs: tuple[int, ...] = ()
-    """Epochs after which the result is read as well, counted from 1."""
+    """Epochs after which the result is read as well, counted from 1, as far as the run gets."""
 
     limit_batches: int | None = None
     """Only so many minibatches an epoch, and in evaluation, for a quick look."""
@@ -266,11 +266,6 @@ class TrainConfig:
             _in_range("limit_batches", self.limit_batches, 1, float("inf"))
         if self.patience is not None:
             _in_range("patience", self.patience, 1, float("inf"))
-        if any(not self.start_epoch < epoch <= self.epochs for epoch in self.read_epochs):
-            raise ValueError(
-                f"`read_epochs` should lie in [{self.start_epoch + 1}, {self.epochs}]. Found "
-                f"{self.read_epochs}."
-            )
         if self.patience is not None and self.validation_fraction == 0.0:
             raise ValueError(
                 "`patience` should come with a `validation_fraction` above 0, so that nobody "
