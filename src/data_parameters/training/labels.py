@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from data_parameters import corrupt_labels
-from data_parameters.training.config import NoiseConfig
+from data_parameters.training.batches import generator
+from data_parameters.training.config import NoiseConfig, TrainConfig
 from data_parameters.training.data import TrainingData
 
-__all__ = ["Labels", "label_differences", "make_labels", "read_labels"]
+__all__ = ["Labels", "label_differences", "make_labels", "read_labels", "split_rows"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,3 +153,28 @@ def label_differences(saved: Labels, found: Labels) -> list[str]:
                 f"{first}: {int(old[first])} in the run, {int(new[first])} now"
             )
     return lines
+
+
+def split_rows(num_instances: int, config: TrainConfig) -> tuple[Tensor, Tensor]:
+    """Rows to train on and rows held out; every instance keeps its own row.
+
+    Args:
+        num_instances: N.
+        config: Its share of held out instances, and its seed.
+
+    Returns:
+        Rows to train on, and rows held out, both ascending.
+
+    Raises:
+        ValueError: The share is above 0 and holds out none.
+    """
+    num_held_out = int(config.validation_fraction * num_instances)
+    if num_held_out == 0 and config.validation_fraction > 0:
+        raise ValueError(
+            f"`validation_fraction` should hold out at least one of {num_instances} instances. "
+            f"Found {config.validation_fraction}. Hold out more."
+        )
+    if num_held_out == 0:
+        return torch.arange(num_instances), torch.empty(0, dtype=torch.int64)
+    order = torch.randperm(num_instances, generator=generator(config.seed))
+    return order[num_held_out:].sort().values, order[:num_held_out].sort().values

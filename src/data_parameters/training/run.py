@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from data_parameters.training.batches import Batches, generator, input_shape, make_batches
+from data_parameters.training.batches import Batches, input_shape, make_batches
 from data_parameters.training.checkpoint import (
     newest_checkpoint,
     save_checkpoint,
@@ -21,7 +21,13 @@ from data_parameters.training.data import TrainingData, load_data
 from data_parameters.training.evaluate import evaluate
 from data_parameters.training.interrupt import Interrupt, StoppedError
 from data_parameters.training.journal import Journal
-from data_parameters.training.labels import Labels, label_differences, make_labels, read_labels
+from data_parameters.training.labels import (
+    Labels,
+    label_differences,
+    make_labels,
+    read_labels,
+    split_rows,
+)
 from data_parameters.training.loggers import check_loggers
 from data_parameters.training.loop import Progress, train
 from data_parameters.training.parts import build_parts, choose_device
@@ -114,7 +120,7 @@ class Run:
     ) -> None:
         self.config, self.data, self.labels = config, data, labels
         check_loggers(config.runtime.logger, tensorboard=config.runtime.tensorboard)
-        train_rows, validation_rows = _split(len(labels.given), config)
+        train_rows, validation_rows = split_rows(len(labels.given), config)
         self.trained = torch.zeros(len(labels.given), dtype=torch.bool)
         self.trained[train_rows] = True
         self.batches = self._batches(device, train_rows, training=True)
@@ -300,20 +306,6 @@ class Run:
             return False
         found = [line["validation_top1"] for line in self.folder.metrics("epoch")]
         return bool(found) and len(found) - 1 - found.index(max(found)) >= self.config.patience
-
-
-def _split(num_instances: int, config: TrainConfig) -> tuple[Tensor, Tensor]:
-    """Rows to train on and rows held out; every instance keeps its own row."""
-    num_held_out = int(config.validation_fraction * num_instances)
-    if num_held_out == 0 and config.validation_fraction > 0:
-        raise ValueError(
-            f"`validation_fraction` should hold out at least one of {num_instances} instances. "
-            f"Found {config.validation_fraction}. Hold out more."
-        )
-    if num_held_out == 0:
-        return torch.arange(num_instances), torch.empty(0, dtype=torch.int64)
-    order = torch.randperm(num_instances, generator=generator(config.seed))
-    return order[num_held_out:].sort().values, order[:num_held_out].sort().values
 
 
 def _level(config: TrainConfig) -> str:
