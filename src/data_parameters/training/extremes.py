@@ -43,7 +43,9 @@ def _images(split: Split, rows: list[int]) -> Tensor | None:
         return split.inputs[rows].float() / 255
     if isinstance(split.inputs, Tensor):
         return None
-    inputs = [sample for row in rows if (sample := split.inputs[row]) is not None]
+    # A sample may draw by chance, and looking at it should not change the run.
+    with torch.random.fork_rng(devices=[]):
+        inputs = [sample for row in rows if (sample := split.inputs[row]) is not None]
     if not inputs or inputs[0].ndim != 3 or inputs[0].shape[0] not in (1, 3):
         return None
     # Normalised by mean and deviation: spread each over [0, 1] again.

@@ -136,9 +136,11 @@ class Run:
             num_workers=config.runtime.num_workers,
             limit=config.limit_batches,
         )
+        # Asked once and before the seeds are set: a sample may draw from any source of chance.
+        self.input_shape = input_shape(data.test)
         self.parts = build_parts(
             config,
-            input_shape=input_shape(data.test),
+            input_shape=self.input_shape,
             num_classes=len(data.class_names),
             num_instances=len(labels.given),
             device=device,
@@ -178,7 +180,7 @@ class Run:
         """Continue from the newest sound checkpoint, or from the start where there is none."""
         state, damaged = newest_checkpoint(self.folder.checkpoints)
         if state is not None:
-            found = list(input_shape(self.data.test))
+            found = list(self.input_shape)
             if state["input_shape"] != found:
                 raise ValueError(
                     f"The inputs should have the shape {state['input_shape']} of the run. Found "
@@ -196,7 +198,7 @@ class Run:
             "parts": self.parts.state_dict(),
             "progress": {**vars(self.progress), "sums": self.progress.sums.cpu()},
             "sizes": self.folder.sizes(),
-            "input_shape": list(input_shape(self.data.test)),
+            "input_shape": list(self.input_shape),
         }
         save_checkpoint(self.folder.checkpoints, self.progress.step, state)
         self.saved_at = time.monotonic()
