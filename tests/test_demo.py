@@ -2,22 +2,14 @@
 
 import csv
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from command import run, start
 from data_parameters.training.demo import DemoConfig, run_demo
 from data_parameters.training.run_folder import new_run_folder
-
-COMMAND = [sys.executable, "-c", "from data_parameters.cli import main; main()"]
-
-
-def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *words], cwd=cwd, capture_output=True, text=True)
 
 
 def test_demo_writes_its_folder_and_says_where_to_look(tmp_path: Path) -> None:
@@ -105,14 +97,7 @@ def test_new_folders_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_ctrl_c_ends_cleanly(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [*COMMAND, "demo", "--epochs", "100000"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
+    process = start("demo", "--epochs", "100000", cwd=tmp_path)
     assert process.stdout is not None
     assert process.stdout.readline().startswith("Run folder")
     process.send_signal(signal.SIGINT)

@@ -172,6 +172,19 @@ def test_an_ignored_sample_that_is_not_finite_touches_no_row() -> None:
     assert (classes.log_class.detach() != 0).tolist() == [True, False, True]
 
 
+def test_rows_may_lie_on_another_device() -> None:
+    """On the meta device values do not exist, so only what is moved there can be looked up."""
+    joint = DataParameters(num_classes=3, num_instances=4, device="meta")
+    temperature = joint(torch.tensor([0, -100]), torch.tensor([1, 3]))
+    assert temperature.device.type == "meta"
+    assert temperature.shape == (2,)
+    with pytest.raises(IndexError, match=r"\[0, 3\]"):
+        joint(torch.tensor([0, 1]), torch.tensor([1, 4]))
+    logits = torch.zeros(2, 3, device="meta")
+    target = torch.zeros(2, dtype=torch.int64, device="meta")
+    assert functional.cross_entropy(logits, target, torch.ones(2)).device.type == "meta"
+
+
 def test_frozen_tables() -> None:
     joint = DataParameters(num_classes=3, num_instances=4).requires_grad_(False)
     assert not joint(torch.tensor([0]), torch.tensor([1])).requires_grad

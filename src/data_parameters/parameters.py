@@ -117,7 +117,7 @@ class DataParameters(nn.Module):
         Raises:
             ValueError: A table exists and its argument is missing, or shapes do not fit.
             TypeError: Classes or rows are not integers.
-            IndexError: A class or row is out of range (checked where the tables are on the CPU).
+            IndexError: A class or row is out of range (checked where they are on the CPU).
         """
         parts = []
         if self.log_class is not None:

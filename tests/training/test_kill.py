@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import torch
 
+from command import start
 from data_parameters.training.checkpoint import newest_checkpoint
 
 HERE = Path(__file__).parent
-COMMAND = [sys.executable, "-c", "from data_parameters.cli import main; main()", "train"]
 EPOCHS = 12
 OPTIONS: dict[str, Any] = {
     "data": {"name": "noisy_images:data"},
@@ -36,16 +36,9 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def start(*words: str) -> "subprocess.Popen[str]":
+def train(*words: str) -> "subprocess.Popen[str]":
     # The user's module lies in the folder where the command runs.
-    return subprocess.Popen(
-        [*COMMAND, *words],
-        cwd=HERE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    return start("train", *words, cwd=HERE)
 
 
 def kill(process: "subprocess.Popen[str]") -> None:
@@ -117,7 +110,7 @@ def test_a_run_killed_ten_times_is_the_run_that_was_never_touched(tmp_path: Path
     config = tmp_path / "config.json"
     config.write_text(json.dumps(OPTIONS))
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    process = start("--config", str(config), "--output", str(undisturbed))
+    process = train("--config", str(config), "--output", str(undisturbed))
     _, stderr = process.communicate()
     assert process.returncode == 0, stderr
 
@@ -125,7 +118,7 @@ def test_a_run_killed_ten_times_is_the_run_that_was_never_touched(tmp_path: Path
     words = ["--config", str(config), "--output", str(killed)]
     num_killed = 0
     while True:
-        process = start(*words)
+        process = train(*words)
         assert process.stdout is not None
         assert process.stdout.readline().startswith("Run folder")
         if num_killed == 10:

@@ -1,7 +1,6 @@
 """`data-parameters train` and the published command lines, driven as a user does."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,21 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-c", "from data_parameters.cli import main; main()"]
+from command import run, script, start
+
 QUICK = ("train", "--recipe", "digits", "--epochs", "2", "--schedule.milestones", "1")
 NOISE = ("--noise.kind", "permute", "--noise.fraction", "0.4")
-
-
-def run(*words: str | Path, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *map(str, words)], cwd=cwd, capture_output=True, text=True, **options
-    )
-
-
-def script(name: str, *words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "scripts" / name), *map(str, words)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
 
 
 def words_of(done: subprocess.CompletedProcess[str]) -> str:
@@ -212,14 +200,7 @@ def test_a_folder_that_is_taken_and_restart(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_saves_and_the_run_can_be_continued(number: signal.Signals, tmp_path: Path) -> None:
     words = ["train", "--recipe", "digits", "--epochs", "2000", "--output", "r"]
-    process = subprocess.Popen(
-        [*COMMAND, *words],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
+    process = start(*words, cwd=tmp_path)
     assert process.stdout is not None
     while not process.stdout.readline().startswith("Epoch 1/"):
         assert process.poll() is None

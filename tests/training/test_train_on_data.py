@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +9,17 @@ import pytest
 import torch
 from PIL import Image
 
+from command import run, script
 from data_parameters.training.config import NoiseConfig
 from data_parameters.training.data import DataConfig, load_data
 from data_parameters.training.labels import make_labels
 from tables import pixels, png, write
 
-ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-c", "from data_parameters.cli import main; main()", "train"]
 QUICK = ("--epochs", "2", "--batch-size", "4", "--instances.learn", "--output", "r")
 
 
-def run(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *map(str, words), *QUICK], cwd=cwd, capture_output=True, text=True
-    )
-
-
-def script(name: str, *words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "scripts" / name), *map(str, words)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+def train(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return run("train", *words, *QUICK, cwd=cwd)
 
 
 def image_folder(root: Path) -> Path:
@@ -72,7 +63,7 @@ def test_image_folder(num_workers: str, tmp_path: Path) -> None:
     root = image_folder(tmp_path / "images")
     words = ["--data.name", "imagefolder", "--data.path", root, "--data.image-size", "16"]
     words += ["--model.name", "cnn", "--runtime.num-workers", num_workers]
-    done = run(*words, cwd=tmp_path)
+    done = train(*words, cwd=tmp_path)
     assert_trained(done, tmp_path / "r")
     assert "12 training instances, 6 test instances, 2 classes" in done.stdout
 
@@ -84,12 +75,12 @@ def test_a_corrupt_image_is_named_and_refused_or_skipped(num_workers: str, tmp_p
     corrupt.write_bytes(corrupt.read_bytes()[:60])
     words = ["--data.name", "imagefolder", "--data.path", root, "--data.image-size", "16"]
     words += ["--model.name", "cnn", "--runtime.num-workers", num_workers]
-    done = run(*words, cwd=tmp_path)
+    done = train(*words, cwd=tmp_path)
     assert done.returncode == 1
     assert str(corrupt) in done.stderr
     assert "--data.corrupt skip" in done.stderr
     assert "Traceback" not in done.stderr
-    done = run(*words, "--data.corrupt", "skip", "--restart", cwd=tmp_path)
+    done = train(*words, "--data.corrupt", "skip", "--restart", cwd=tmp_path)
     assert_trained(done, tmp_path / "r")
     assert str(corrupt) in done.stderr
     lines = (tmp_path / "r" / "instances.csv").read_text().splitlines()[1:]
@@ -104,7 +95,7 @@ def test_folders_that_will_not_do(wrong: str, tmp_path: Path) -> None:
         (root / "val" / "cat").mkdir(parents=True)
     elif wrong == "an empty class":
         (image_folder(root) / "training" / "emu").mkdir()
-    done = run("--data.name", "imagefolder", "--data.path", root, cwd=tmp_path)
+    done = train("--data.name", "imagefolder", "--data.path", root, cwd=tmp_path)
     assert done.returncode == 1
     assert ("emu" if wrong == "an empty class" else "images") in done.stderr
     assert "Traceback" not in done.stderr
@@ -115,7 +106,7 @@ def test_parquet_images_with_clean_and_noisy_labels(tmp_path: Path) -> None:
     root = image_tables(tmp_path / "tables")
     words = ["--data.name", "parquet", "--data.path", root, "--data.label-column", "fine_label"]
     words += ["--data.noisy-label-column", "noisy", "--model.name", "cnn", "--augment.flip"]
-    done = run(*words, cwd=tmp_path)
+    done = train(*words, cwd=tmp_path)
     result = assert_trained(done, tmp_path / "r")
     assert "10 training instances, 5 of them with a wrong label" in done.stdout
     assert result["auroc"] is not None
@@ -141,7 +132,7 @@ def test_texts(kind: str, tmp_path: Path) -> None:
     where = ["--data.path", root, "--data.name", "parquet"]
     if kind == "hub":  # a folder stands in for a name on the Hub
         where = ["--data.name", f"hub:{root}"]
-    done = run("--recipe", "text", *where, "--data.noisy-label-column", "weak", cwd=tmp_path)
+    done = train("--recipe", "text", *where, "--data.noisy-label-column", "weak", cwd=tmp_path)
     assert_trained(done, tmp_path / "r")
     assert "8 training instances" in done.stdout
     assert "left out" in done.stdout
@@ -150,7 +141,7 @@ def test_texts(kind: str, tmp_path: Path) -> None:
 def test_labels_outside_the_range(tmp_path: Path) -> None:
     train = {"text": ["a b", "c d"], "label": [0, 1]}
     root = write(tmp_path / "t", train=train, test={"text": ["a"], "label": [7]})
-    done = run("--recipe", "text", "--data.path", root, cwd=tmp_path)
+    done = train("--recipe", "text", "--data.path", root, cwd=tmp_path)
     assert done.returncode == 1
     assert "7" in done.stderr
     assert "Traceback" not in done.stderr
