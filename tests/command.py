@@ -1,6 +1,7 @@
 """The command and the scripts as a user starts them: in processes of their own."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,13 @@ def start(*words: str | Path, cwd: Path) -> "subprocess.Popen[str]":
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
         # A group of its own, so that a test can end it with its workers.
         start_new_session=True,
+        # A shell in the background ignores Ctrl-C, and so would all that it starts.
+        preexec_fn=None if sys.platform == "win32" else _hear_interrupts,
     )
+
+
+def _hear_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def script(name: str, *words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -98,10 +98,13 @@ def test_new_folders_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_ctrl_c_ends_cleanly(tmp_path: Path) -> None:
     process = start("demo", "--epochs", "100000", cwd=tmp_path)
-    assert process.stdout is not None
-    assert process.stdout.readline().startswith("Run folder")
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("Run folder")
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "Interrupted." in stderr
     assert "Traceback" not in stderr

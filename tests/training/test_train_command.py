@@ -201,11 +201,14 @@ def test_a_folder_that_is_taken_and_restart(tmp_path: Path) -> None:
 def test_ctrl_c_saves_and_the_run_can_be_continued(number: signal.Signals, tmp_path: Path) -> None:
     words = ["train", "--recipe", "digits", "--epochs", "2000", "--output", "r"]
     process = start(*words, cwd=tmp_path)
-    assert process.stdout is not None
-    while not process.stdout.readline().startswith("Epoch 1/"):
-        assert process.poll() is None
-    process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=60)
+    try:
+        assert process.stdout is not None
+        while not process.stdout.readline().startswith("Epoch 1/"):
+            assert process.poll() is None
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 128 + number
     assert "Continue with: data-parameters train --resume r" in stdout
     assert "Traceback" not in stderr
