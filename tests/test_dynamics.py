@@ -112,6 +112,21 @@ def test_what_does_not_fit_float32_is_left_out() -> None:
     assert dynamics.margin[1] == 2.0
 
 
+def test_a_masked_class_is_no_reason_to_leave_a_sample_out() -> None:
+    dynamics = TrainingDynamics(3)
+    dynamics.update(torch.tensor([[3.0, 1.0, -torch.inf]]), torch.tensor([0]), torch.tensor([1]))
+    assert dynamics.count.tolist() == [0, 1, 0]
+    assert dynamics.margin[1] == 2.0
+
+
+def test_a_class_in_uint8_is_not_taken_for_the_ignored_one() -> None:
+    """In uint8, torch takes -100 for 156."""
+    dynamics = TrainingDynamics(1)
+    target = torch.tensor([156], dtype=torch.uint8)
+    dynamics.update(torch.randn(1, 200), target, torch.tensor([0]))
+    assert dynamics.count.tolist() == [1]
+
+
 def test_results_are_copies_and_carry_no_graph() -> None:
     dynamics = TrainingDynamics(3)
     logits = torch.randn(1, 4, requires_grad=True)

@@ -210,6 +210,8 @@ BACKENDS = [
 ]
 
 
+# Some releases of torch warn of their own use of `torch.jit` on newer Pythons.
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("probabilities", [True, False])
 def test_compiles_whole(backend: str, probabilities: bool) -> None:
@@ -279,11 +281,32 @@ def test_precisions_may_differ(
     assert sigma.grad.dtype == of_sigma
 
 
-def test_target_out_of_range_is_named() -> None:
-    logits, sigma = torch.zeros(4, 3, requires_grad=True), torch.ones(4)
-    for wrong in (3, -1):
-        with pytest.raises(IndexError, match=rf"\[0, 2\].*Found \[{wrong}\].*Likely"):
-            cross_entropy(logits, torch.tensor([0, wrong, 1, -100]), sigma)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("differentiated", [True, False])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("wrong", ["too high", "negative"])
+def test_target_out_of_range_is_named(
+    shape: tuple[int, ...], differentiated: bool, smoothing: float, wrong: str
+) -> None:
+    logits, target = problem(shape)
+    num_classes = logits.shape[min(logits.ndim - 1, 1)]
+    found = num_classes if wrong == "too high" else -1
+    sigma = ones_for(target, logits)
+    target.view(-1)[-1] = found
+    logits.requires_grad_(differentiated)
+    with pytest.raises(IndexError, match=rf"\[0, {num_classes - 1}\].*Found \[{found}\].*Likely"):
+        cross_entropy(logits, target, sigma, label_smoothing=smoothing)
+
+
+def test_a_class_in_uint8_is_not_taken_for_the_ignored_one() -> None:
+    """In uint8, torch takes -100 for 156."""
+    logits = torch.randn(3, 200, requires_grad=True)
+    target = torch.tensor([156, 3, 199], dtype=torch.uint8)
+    for create_graph in (False, True):
+        loss = cross_entropy(logits, target, torch.ones(3))
+        assert torch.equal(loss, F.cross_entropy(logits, target.long()))
+        [grad] = torch.autograd.grad(loss, logits, create_graph=create_graph)
+        assert grad[0, 156] < 0
 
 
 def test_weight_with_a_gradient_is_refused_as_torch_does() -> None:

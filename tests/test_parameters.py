@@ -7,6 +7,7 @@ import pickle
 import warnings
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -115,6 +116,7 @@ def test_param_groups() -> None:
         ({"num_classes": 0}, "an integer above 0"),
         ({"num_instances": -3}, "an integer above 0"),
         ({"num_instances": 6.0}, "an integer above 0"),
+        ({"num_instances": True}, "an integer above 0"),
         ({"num_classes": 2, "init_class": 0.0}, "positive and finite"),
         ({"num_classes": 2, "init_class": -1.0}, "not its logarithm"),
         ({"num_classes": 2, "init_class": float("nan")}, "positive and finite"),
@@ -124,6 +126,7 @@ def test_param_groups() -> None:
         ({"num_classes": 2, "bounds": (0.0, 1.0)}, "0 < low < high"),
         ({"num_classes": 2, "bounds": (1.0, math.inf)}, "0 < low < high"),
         ({"num_classes": 2, "bounds": (math.nan, 1.0)}, "0 < low < high"),
+        ({"num_classes": 2, "bounds": (1.0,)}, "0 < low < high"),
     ],
 )
 def test_wrong_construction(arguments: dict[str, Any], message: str) -> None:
@@ -208,9 +211,45 @@ def test_assigning_another_type_changes_nothing(wrong: torch.dtype) -> None:
     assert torch.equal(joint.log_class, torch.zeros(3))
 
 
-@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.int16])
+@pytest.mark.parametrize(
+    "dtype", [torch.int32, torch.uint8, torch.int16, torch.uint16, torch.uint32, torch.uint64]
+)
 def test_any_integer_type(dtype: torch.dtype) -> None:
-    assert DataParameters(num_instances=5)(index=torch.tensor([1, 2], dtype=dtype)).shape == (2,)
+    classes = DataParameters(num_classes=5, init_class=torch.arange(1.0, 6.0))
+    expected = torch.tensor([2.0, 3.0])
+    torch.testing.assert_close(classes(torch.tensor([1, 2], dtype=dtype)).detach(), expected)
+
+
+def test_a_class_in_uint8_is_not_taken_for_the_ignored_one() -> None:
+    """In uint8, torch takes -100 for 156."""
+    classes = DataParameters(num_classes=200, init_class=3.0)
+    target = torch.tensor([156, 255], dtype=torch.uint8)
+    with pytest.raises(IndexError, match=r"Found 255\."):
+        classes(target)
+    torch.testing.assert_close(classes(target[:1]).detach(), torch.tensor([3.0]))
+    segmentation = DataParameters(num_classes=200, init_class=3.0, ignore_index=255)
+    torch.testing.assert_close(segmentation(target).detach(), torch.tensor([3.0, 1.0]))
+
+
+@pytest.mark.parametrize("count", [np.int64(3), np.uint8(3), torch.tensor(3)])
+def test_any_integer_is_a_count(count: Any) -> None:
+    assert DataParameters(num_classes=count).log_class.shape == (3,)
+
+
+def test_a_look_in_inference_mode_comes_before_training() -> None:
+    instances = DataParameters(num_instances=4)
+    with torch.inference_mode():
+        assert instances(index=torch.tensor([1])) == 1.0
+    instances(index=torch.tensor([2])).sum().backward()
+    SparseSGD(instances.parameters(), lr=0.1).step()
+    assert instances.log_instance.detach().nonzero().flatten().tolist() == [2]
+
+
+def test_default_device() -> None:
+    with torch.device("meta"):
+        joint = DataParameters(num_classes=3, num_instances=4)
+    assert joint.log_class.is_meta
+    assert joint.log_instance.is_meta
 
 
 def test_module_moves_but_keeps_its_precision() -> None:

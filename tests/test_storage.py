@@ -1,5 +1,7 @@
 """Memory that is committed where it is touched."""
 
+import errno
+import mmap
 import subprocess
 import sys
 
@@ -29,6 +31,15 @@ def test_elsewhere_than_linux_it_is_plain_zeros(
     table = lazy_zeros(1_000_000)
     assert table.shape == (1_000_000,)
     assert not table.any()
+
+
+def test_a_kernel_without_huge_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mapping(mmap.mmap):
+        def madvise(self, *arguments: int) -> None:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr("data_parameters.storage.mmap.mmap", Mapping)
+    assert not lazy_zeros(1_000_000).any()
 
 
 PROGRAM = """

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data_parameters.rows import checked_rows
+from data_parameters.rows import checked_rows, integers
 from data_parameters.storage import lazy_zeros
 
 __all__ = ["TrainingDynamics"]
@@ -68,7 +68,7 @@ class TrainingDynamics:
 
     @torch.no_grad()
     def update(self, logits: Tensor, target: Tensor, index: Tensor) -> None:
-        """Add one minibatch. A sample with a non-finite logit is left out, like an ignored one.
+        """Add one minibatch. A sample whose margin or loss is not finite is left out.
 
         Args:
             logits: Logits of the model, not divided by a temperature, shape ``(B, C)``.
@@ -87,6 +87,7 @@ class TrainingDynamics:
             )
         if logits.shape[1] < 2:
             raise ValueError(f"There should be at least 2 classes. Found {logits.shape[1]}.")
+        target, index = integers("target", target), integers("index", index)
         device = self._count.device
         rows = checked_rows("index", index, self.num_instances, device)
         ignored = target == self.ignore_index

@@ -77,28 +77,29 @@ def cross_entropy(
     _check(logits, target, temperature)
     if logits.dtype in HALF:
         logits, weight = logits.float(), None if weight is None else weight.float()
+    if target.dtype == torch.uint8:  # in which -100 is 156
+        target = target.long()
     if temperature.device != logits.device or temperature.dtype != logits.dtype:
         temperature = temperature.to(logits)
     differentiated = torch.is_grad_enabled() and (logits.requires_grad or temperature.requires_grad)
     plain = logits.ndim == 2 and label_smoothing == 0.0 and not target.is_floating_point()
     plain = plain and reduction in REDUCTIONS and (weight is None or not weight.requires_grad)
-    if plain and differentiated and not torch.compiler.is_compiling():
-        loss: Tensor
-        try:
-            loss = _ClassTargetLoss.apply(
+    try:
+        if plain and differentiated and not torch.compiler.is_compiling():
+            loss: Tensor = _ClassTargetLoss.apply(
                 logits, target, temperature, weight, ignore_index, REDUCTIONS[reduction]
             )
-        except IndexError as error:
-            raise _out_of_range(target, logits.shape[1], ignore_index) from error
-        return loss
-    return F.cross_entropy(
-        logits / _per_class(temperature, logits),
-        target,
-        weight,
-        ignore_index=ignore_index,
-        label_smoothing=label_smoothing,
-        reduction=reduction,
-    )
+            return loss
+        return F.cross_entropy(
+            logits / _per_class(temperature, logits),
+            target,
+            weight,
+            ignore_index=ignore_index,
+            label_smoothing=label_smoothing,
+            reduction=reduction,
+        )
+    except IndexError as error:
+        raise _out_of_range(target, logits.shape[min(logits.ndim - 1, 1)], ignore_index) from error
 
 
 def _check(logits: Tensor, target: Tensor, temperature: Tensor) -> None:

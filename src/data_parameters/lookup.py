@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from data_parameters.rows import checked_rows
+from data_parameters.rows import checked_rows, integers
 
 __all__ = ["look_up"]
+
+sparse_coo_tensor = torch.ops.aten._sparse_coo_tensor_with_dims_and_tensors.default
 
 
 def look_up(
@@ -33,10 +35,8 @@ def look_up(
         TypeError: They are not a tensor of integers.
         IndexError: One is out of range (checked on the CPU).
     """
-    rows = _given(name, given)
-    ignored = None
-    if ignore_index is not None and isinstance(rows, Tensor):
-        ignored = rows == ignore_index
+    rows = integers(name, _given(name, given))
+    ignored = None if ignore_index is None else rows == ignore_index
     checked = checked_rows(name, rows, len(table), table.device, ignored=ignored)
     kept = None if ignored is None else ~ignored.to(table.device, non_blocking=True)
     values: Tensor = _Rows.apply(table, _occurrences(table), checked, kept)
@@ -61,7 +61,8 @@ def _occurrences(table: nn.Parameter) -> Tensor:
     """
     leaf: Tensor | None = getattr(table, "occurrences", None)
     if leaf is None or leaf.device != table.device or leaf.dtype != table.dtype:
-        leaf = table.new_zeros(1).expand(len(table)).detach()
+        with torch.inference_mode(mode=False):  # a first look may be one that nothing learns from
+            leaf = table.new_zeros(1).expand(len(table)).detach()
         table.occurrences = leaf  # type: ignore[attr-defined]
     return leaf.requires_grad_(table.requires_grad)
 
@@ -95,7 +96,16 @@ class _Rows(torch.autograd.Function):
 
 
 def _sparse(rows: Tensor, values: Tensor, size: torch.Size) -> Tensor:
-    # Checking the invariants would make the host wait for the device on every step.
-    return torch.sparse_coo_tensor(
-        rows.reshape(1, -1), values.reshape(-1), size, check_invariants=False
+    # Below `torch.sparse_coo_tensor`: it checks the rows, for which the host waits for the device,
+    # or, asked not to, warns of that in some releases of torch.
+    gradient: Tensor = sparse_coo_tensor(
+        1,
+        0,
+        size,
+        rows.reshape(1, -1),
+        values.reshape(-1),
+        dtype=values.dtype,
+        layout=torch.sparse_coo,
+        device=values.device,
     )
+    return gradient

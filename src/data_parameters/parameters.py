@@ -4,6 +4,7 @@ Legend: B samples in the minibatch, C classes, N training instances.
 """
 
 import math
+import operator
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -87,7 +88,7 @@ class DataParameters(nn.Module):
                 "At least one of `num_classes` and `num_instances` should be a count. Found None "
                 "for both. Give the number of classes, of training instances, or both."
             )
-        if bounds is not None and not 0.0 < bounds[0] < bounds[1] < math.inf:
+        if bounds is not None and not (len(bounds) == 2 and 0.0 < bounds[0] < bounds[1] < math.inf):
             raise ValueError(
                 f"`bounds` should satisfy 0 < low < high < inf. Found {bounds}. Give two "
                 "temperatures such as (1/20, 20), or None for no projection."
@@ -274,9 +275,10 @@ def _table(
     """A table of log-temperatures; free of memory until touched where it starts at 1."""
     if size is None:
         return None
-    if not isinstance(size, int) or size < 1:
-        raise ValueError(f"The number of {name} rows should be an integer above 0. Found {size}.")
-    temperature = torch.as_tensor(init, dtype=torch.float32).detach()
+    size = _count(name, size)
+    device = torch.get_default_device() if device is None else device
+    # Checked on the CPU, wherever torch makes tensors by default.
+    temperature = torch.as_tensor(init, dtype=torch.float32, device="cpu").detach()
     if temperature.shape not in ((), (size,)):
         raise ValueError(
             f"`init_{name}` should be one temperature, or one for each of the {size} rows. Found "
@@ -301,6 +303,17 @@ def _table(
     if log_temperature.ndim == 0 and log_temperature == 0.0:
         return nn.Parameter(lazy_zeros(size, device=device))
     return nn.Parameter(log_temperature.to(device).expand(size).clone())
+
+
+def _count(name: str, size: Any) -> int:
+    """The size as an int; numpy and torch have integers of their own."""
+    try:
+        count = 0 if isinstance(size, bool) else operator.index(size)
+    except TypeError:
+        count = 0
+    if count < 1:
+        raise ValueError(f"The number of {name} rows should be an integer above 0. Found {size!r}.")
+    return count
 
 
 def _joint(class_part: Tensor, instance_part: Tensor) -> Tensor:

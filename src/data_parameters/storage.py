@@ -1,5 +1,6 @@
 """Where tables live: memory that is committed only where it is touched."""
 
+import contextlib
 import mmap
 import sys
 
@@ -41,5 +42,6 @@ def lazy_zeros(
         return torch.zeros(size, dtype=dtype, device=device)
     # Private: in a shared mapping even reading a page commits it.
     memory = mmap.mmap(-1, num_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    memory.madvise(mmap.MADV_NOHUGEPAGE)
+    with contextlib.suppress(AttributeError, OSError):  # a kernel without huge pages knows no such
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
     return torch.frombuffer(memory, dtype=dtype)

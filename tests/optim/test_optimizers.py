@@ -161,6 +161,28 @@ def test_grad_scaler_changes_nothing_but_skips_infinite_steps(make: Any) -> None
 
 
 @each_optimizer
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_scaled_half_precision_logits_move_the_tables_alike(make: Any, dtype: torch.dtype) -> None:
+    results = []
+    for scale in (False, True):
+        data_parameters = tables()
+        optimizer = make(data_parameters.param_groups(), lr=0.1)
+        scaler = torch.amp.GradScaler("cpu", enabled=scale, init_scale=2.0**16)
+        for step in range(3):
+            generator = torch.Generator().manual_seed(step)
+            logits = torch.randn(3, 4, generator=generator).to(dtype).requires_grad_()
+            target, index = torch.tensor([1, 1, 3]), torch.tensor([step, step, 9])
+            temperature = data_parameters(target, index)
+            optimizer.zero_grad()
+            scaler.scale(functional.cross_entropy(logits, target, temperature)).backward()
+            scaler.step(optimizer)
+            scaler.update()
+        results.append(torch.cat([data_parameters.log_class, data_parameters.log_instance]))
+    torch.testing.assert_close(*results)
+    assert results[0].dtype == torch.float32
+
+
+@each_optimizer
 def test_closure(make: Any) -> None:
     data_parameters = tables()
     optimizer = make(data_parameters.param_groups(), lr=0.1)
@@ -288,14 +310,66 @@ def test_damaged_state_is_refused(make: Any, damage: str) -> None:
     assert_same_bits(before, snapshot(data_parameters, optimizer))
 
 
+# Some releases of torch warn of missing checks even where these are asked for.
+sparse_warning = pytest.mark.filterwarnings("ignore:Sparse invariant checks")
+
+
+def sparse(rows: list[int], values: list[float], size: int) -> torch.Tensor:
+    index = torch.tensor([rows])
+    return torch.sparse_coo_tensor(index, torch.tensor(values), (size,), check_invariants=True)
+
+
 @each_optimizer
+@sparse_warning
 def test_sparse_gradients_of_others_count_each_entry_once(make: Any) -> None:
     table = torch.nn.Parameter(torch.ones(6))
     optimizer = make([table], lr=0.1)
-    index, values = torch.tensor([[1, 1, 4]]), torch.tensor([1.0, 1.0, -1.0])
-    table.grad = torch.sparse_coo_tensor(index, values, (6,), check_invariants=True)
+    table.grad = sparse([1, 1, 4], [1.0, 1.0, -1.0], 6)
     optimizer.step()
     assert (table.detach() != 1).nonzero().flatten().tolist() == [1, 4]
+
+
+@each_optimizer
+@pytest.mark.parametrize("clear", CLEAR)
+@sparse_warning
+def test_a_gradient_put_there_by_hand_moves_its_own_rows(make: Any, clear: str) -> None:
+    """What lookups of an earlier step have counted is not taken for its occurrences."""
+    data_parameters = tables()
+    optimizer = make(data_parameters.param_groups(weight_decay_instance=0.1), lr=0.1)
+    train(data_parameters, optimizer, range(2))
+    before = snapshot(data_parameters, optimizer)
+    CLEAR[clear](optimizer, data_parameters)
+    data_parameters.log_instance.grad = sparse([40, 41, 40], [1.0, -1.0, 1.0], 50)
+    optimizer.step()
+    moved = data_parameters.log_instance.detach() != before["log_instance"]
+    assert moved.nonzero().flatten().tolist() == [40, 41]
+    assert torch.equal(data_parameters.log_class, before["log_class"])
+
+
+@each_optimizer
+def test_a_merged_gradient_keeps_its_occurrences(make: Any) -> None:
+    results = []
+    for merged in (False, True):
+        data_parameters = tables(init_class=2.0)
+        optimizer = make(data_parameters.param_groups(weight_decay_class=0.1), lr=0.1)
+        data_parameters(torch.tensor([2, 0, 2]), torch.tensor([5, 6, 7])).sum().backward()
+        if merged:
+            data_parameters.log_class.grad = data_parameters.log_class.grad.coalesce()
+        optimizer.step()
+        results.append(data_parameters.log_class.detach())
+    torch.testing.assert_close(*results, rtol=1e-6, atol=0)
+
+
+@each_optimizer
+@pytest.mark.parametrize("clear", CLEAR)
+def test_a_step_after_the_gradient_was_cleared_touches_no_row(make: Any, clear: str) -> None:
+    data_parameters = tables()
+    optimizer = make(data_parameters.param_groups(weight_decay_instance=0.1), lr=0.1)
+    train(data_parameters, optimizer, range(2))
+    before = snapshot(data_parameters, optimizer)
+    CLEAR[clear](optimizer, data_parameters)
+    optimizer.step()
+    assert_same_bits(before, snapshot(data_parameters, optimizer))
 
 
 @each_optimizer

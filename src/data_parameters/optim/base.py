@@ -156,7 +156,9 @@ class SparseOptimizer(Optimizer, ABC):
     def _check_settings(self, group: dict[str, Any]) -> None:
         check_at_least_zero(group, "lr", "weight_decay")
         bounds = group["bounds"]
-        if bounds is not None and not -math.inf < bounds[0] < bounds[1] < math.inf:
+        if bounds is not None and not (
+            len(bounds) == 2 and -math.inf < bounds[0] < bounds[1] < math.inf
+        ):
             raise ValueError(
                 f"`bounds` should be two finite log-temperatures, the lower one first. Found "
                 f"{bounds}. For temperatures take their logarithms: (log(1 / 20), log(20))."

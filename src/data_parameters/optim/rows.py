@@ -30,9 +30,8 @@ class TouchedRows(NamedTuple):
 def entries(table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Rows, gradients and occurrences that backward calls have left on a table, not summed.
 
-    Gradients and occurrences are entries of their own, because PyTorch may have merged some of
-    the former. A sparse gradient that does not come from a ``DataParameters`` lookup has no
-    occurrences beside it: there each entry counts once.
+    Occurrences lie beside the gradient, because PyTorch may have merged some of its entries. Of a
+    sparse gradient that does not come from ``DataParameters`` lookups each entry counts once.
 
     Args:
         table: A parameter, shape ``(N,)``, with a sparse gradient or none.
@@ -40,13 +39,19 @@ def entries(table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Returns:
         Rows ``(E,)`` int64, gradients ``(E,)`` and occurrences ``(E,)``.
     """
-    if table.grad is None:
+    if table.grad is None or table.grad._nnz() == 0:
         return table.new_empty(0, dtype=torch.int64), table.new_empty(0), table.new_empty(0)
     rows, values = table.grad._indices()[0], table.grad._values()
     leaf: Tensor | None = getattr(table, "occurrences", None)
     if leaf is None or leaf.grad is None:
         return rows, values, torch.ones_like(values)
     counted, counts = leaf.grad._indices()[0], leaf.grad._values()
+    # PyTorch merges both in the same way. Comparing the rows would make an accelerator wait.
+    if rows.shape == counted.shape and (rows.device.type != "cpu" or torch.equal(rows, counted)):
+        return rows, values, counts
+    # Somebody has put another gradient there: merged further, or of other rows.
+    if set(rows.tolist()) != set(counted.tolist()):
+        return rows, values, torch.ones_like(values)
     return (
         torch.cat([rows, counted]),
         torch.cat([values, torch.zeros_like(counts)]),
