@@ -167,13 +167,15 @@ def test_wrong_arguments_change_nothing() -> None:
         ((logits, target, index.float()), TypeError, "`index` should hold integers"),
         ((logits, target > 0, index), TypeError, "`target` should hold integers"),
         ((logits[:, :1], target, index), ValueError, "at least 2 classes"),
+        ((logits.long(), target, index), TypeError, "`logits` should be floating point"),
     ]
     for arguments, error, message in wrong:
         with pytest.raises(error, match=message):
             dynamics.update(*arguments)
     larger = TrainingDynamics(NUM_INSTANCES + 1).state_dict()
     one_wrong = {**before, "count": larger["count"]}
-    for state in (larger, one_wrong):
+    no_tensor = {**before, "count": [1] * NUM_INSTANCES}
+    for state in (larger, one_wrong, no_tensor):
         with pytest.raises(ValueError, match="another data set"):
             dynamics.load_state_dict(state)
     with pytest.raises(ValueError, match="The state should hold"):

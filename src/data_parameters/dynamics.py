@@ -77,7 +77,7 @@ class TrainingDynamics:
 
         Raises:
             ValueError: A shape does not fit.
-            TypeError: An index or target is not an integer.
+            TypeError: An index or target is not an integer, or logits are not floating point.
             IndexError: An index or target is out of range (checked on the CPU).
         """
         if logits.ndim != 2 or target.shape != logits.shape[:1] or index.shape != logits.shape[:1]:
@@ -85,6 +85,8 @@ class TrainingDynamics:
                 "`logits`, `target` and `index` should have shapes (B, C), (B,) and (B,). Found "
                 f"{tuple(logits.shape)}, {tuple(target.shape)} and {tuple(index.shape)}."
             )
+        if not logits.is_floating_point():
+            raise TypeError(f"`logits` should be floating point. Found {logits.dtype}. Convert it.")
         if logits.shape[1] < 2:
             raise ValueError(f"There should be at least 2 classes. Found {logits.shape[1]}.")
         target, index = integers("target", target), integers("index", index)
@@ -178,10 +180,12 @@ class TrainingDynamics:
                 "TrainingDynamics.state_dict() returned."
             )
         for name, tensor in tensors.items():
-            if state_dict[name].shape != tensor.shape:
+            found = state_dict[name]
+            shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            if shape != tuple(tensor.shape):
                 raise ValueError(
-                    f"`{name}` should have shape {tuple(tensor.shape)}. Found "
-                    f"{tuple(state_dict[name].shape)}. The state belongs to another data set."
+                    f"`{name}` should have shape {tuple(tensor.shape)}. Found {shape}. The state "
+                    "belongs to another data set."
                 )
         for name, tensor in tensors.items():
             tensor.copy_(state_dict[name])
