@@ -121,6 +121,9 @@ def test_refusals() -> None:
         IndexedDataset(iter([1]))
     with pytest.raises(ValueError, match="Use it as it is"):
         IndexedDataset(IndexedDataset([1]))
+    for several in (slice(0, 2), 1.0):
+        with pytest.raises(TypeError):
+            IndexedDataset(range(4))[several]
     with pytest.raises(ValueError, match="Rename or remove it"):
         IndexedDataset([{"index": 3}])[0]
 

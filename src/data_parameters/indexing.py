@@ -1,5 +1,6 @@
 """Which row a sample owns: data sets that hand out their index, and a check that they do."""
 
+import operator
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
 
@@ -94,7 +95,7 @@ class IndexedDataset(Dataset[Any]):
         ]
 
     def _row(self, index: int) -> int:
-        row = int(index)
+        row = operator.index(index)
         return row + len(self) if row < 0 else row
 
 

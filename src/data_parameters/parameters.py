@@ -40,8 +40,9 @@ class DataParameters(nn.Module):
         init_class: First class temperature :math:`\sigma > 0`: one number, or one a row.
         init_instance: The same for instances. ``None`` is 1.0 where the instance table stands
             alone, and 1/20 where it joins a class table, so that a joint temperature starts near 1.
-        bounds: Lowest and highest temperature. The optimizers project a row to them after its
-            update; an initial value outside starts on the bound. ``None``: no projection.
+        bounds: Lowest and highest temperature. :meth:`param_groups` hands them to the optimizers,
+            which project a row to them after its update; an initial value outside starts on the
+            bound. ``None``: no projection.
         ignore_index: A target with this value touches no class row. Its class temperature is 1.
         device: Where the tables live. Targets and indices may lie on another device.
 

@@ -28,6 +28,7 @@ SGD_SETTINGS = st.builds(
             {"nesterov": True},
             {"maximize": True},
             {"maximize": True, "nesterov": True},
+            {"maximize": True, "dampening": 0.4},
         ]
     ),
 )
