@@ -125,7 +125,7 @@ class SparseSGD(SparseOptimizer):
         share: float | Tensor = 1.0 - group["dampening"]
         moved = {}
         if "started" in state:
-            share = torch.where(state["started"] > 0, share, 1.0)
+            share = 1.0 - group["dampening"] * state["started"]  # 0 at a row's first step, then 1
             moved["started"] = torch.ones_like(value)
         buffer = group["momentum"] * state["momentum_buffer"] + share * direction
         moved["momentum_buffer"] = buffer
