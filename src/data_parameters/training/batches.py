@@ -5,6 +5,7 @@ Legend: B samples in the minibatch, N instances.
 
 import random
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,7 +20,7 @@ from data_parameters.training.augment import augment
 from data_parameters.training.config import AugmentConfig
 from data_parameters.training.data import Split, TrainingData
 
-__all__ = ["Batch", "Batches", "generator", "input_shape", "make_batches"]
+__all__ = ["Batch", "Batches", "generator", "input_shape", "make_batches", "part_sizes"]
 
 
 @dataclass(frozen=True)
@@ -93,10 +94,11 @@ class _Order:
         self, rows: Tensor, batch_size: int, seed: int, shuffle: bool, limit: int | None
     ) -> None:
         self.rows, self.seed, self.shuffle = rows, seed, shuffle
-        self.sizes = [len(part) for part in torch.split(rows, batch_size)]
-        if shuffle and batch_size > 1 and len(self.sizes) > 1 and self.sizes[-1] == 1:
-            # Batch norm cannot train on one sample: the last one joins those before it.
-            self.sizes[-2:] = [batch_size + 1]
+        self.sizes = (
+            part_sizes(len(rows), batch_size)
+            if shuffle
+            else [len(part) for part in torch.split(rows, batch_size)]
+        )
         num_batches = len(self.sizes)
         self.num_batches = num_batches if limit is None else min(limit, num_batches)
 
@@ -163,7 +165,7 @@ class LoaderBatches:
             prefetch_factor=4 if self.num_workers else None,
             # A loader without a generator of its own draws from the run's.
             generator=torch.Generator(),
-            worker_init_fn=_leave_signals_to_the_run,
+            worker_init_fn=_enter_worker,
         )
         try:
             for inputs, index in loader:
@@ -176,9 +178,12 @@ class LoaderBatches:
             raise OSError(message) from None
 
 
-def _leave_signals_to_the_run(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the run ends its workers itself."""
+def _enter_worker(worker: int) -> None:
+    """Leave signals and the progress bar to the run."""
+    # Ctrl-C reaches every process of a terminal; the run ends its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The bar stands between the run and the terminal, and may have been locked at the fork.
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
 
 
 class _Seeded(Dataset[Any]):
@@ -208,6 +213,23 @@ def _collate(samples: list[tuple[Tensor | None, int]]) -> tuple[Tensor, Tensor]:
     if not sound:
         return torch.empty(0), torch.empty(0, dtype=torch.int64)
     return torch.stack([sample for sample, _ in sound]), torch.tensor([row for _, row in sound])
+
+
+def part_sizes(number: int, size: int) -> list[int]:
+    """Sizes of parts to train on one after the other.
+
+    Args:
+        number: Of samples.
+        size: Of a part. The last one may be smaller; one sample alone joins the part before it,
+            because batch norm cannot train on one.
+
+    Returns:
+        The sizes.
+    """
+    sizes = [min(size, number - start) for start in range(0, number, size)]
+    if size > 1 and len(sizes) > 1 and sizes[-1] == 1:
+        sizes[-2:] = [size + 1]
+    return sizes
 
 
 def input_shape(split: Split) -> tuple[int, ...]:

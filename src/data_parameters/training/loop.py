@@ -3,6 +3,7 @@
 Legend: B samples in the minibatch, N training instances.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from data_parameters import functional
-from data_parameters.training.batches import Batch, Batches
+from data_parameters.training.batches import Batch, Batches, part_sizes
 from data_parameters.training.config import TrainConfig
 from data_parameters.training.labels import Labels
 from data_parameters.training.parts import Parts
@@ -120,9 +121,9 @@ def train_step(
     for optimizer in optimizers:
         optimizer.zero_grad()
     sums = torch.zeros(4, device=batch.inputs.device)
-    for inputs, index in zip(
-        batch.inputs.chunk(config.accumulate), batch.index.chunk(config.accumulate), strict=True
-    ):
+    sizes = part_sizes(len(batch.index), math.ceil(config.batch_size / config.accumulate))
+    parts_of = (torch.split(each, sizes) for each in (batch.inputs, batch.index))
+    for inputs, index in zip(*parts_of, strict=True):
         target = given_labels[index].to(inputs.device, non_blocking=True)
         logits = forward(config, model, inputs)
         loss = _loss(config, parts, logits, target, index)
