@@ -111,6 +111,8 @@ def _train(words: list[str]) -> None:
     start.add_argument("--resume", type=Path)
     parser.add_argument("--restart", action="store_true")
     known, rest = parser.parse_known_args(words)
+    if known.resume is not None and known.restart:
+        parser.error("argument --restart: not allowed with argument --resume")
     if known.recipe is not None:
         default = RECIPES[known.recipe]
     elif known.config is not None:
@@ -128,6 +130,11 @@ def _train(words: list[str]) -> None:
         description=TRAIN_DESCRIPTION.format(recipes=", ".join(RECIPES)),
     )
     if known.resume is not None:
+        if config.output != default.output:
+            raise ValueError(
+                "`--output` should be left out with `--resume`, because a run continues in its own "
+                f"folder. Found {config.output}. Move the folder first, or start a new run."
+            )
         resume_run(known.resume, config)
     else:
         start_run(config, restart=known.restart)

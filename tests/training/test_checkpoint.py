@@ -45,7 +45,7 @@ def test_a_damaged_checkpoint_is_named_and_the_previous_one_used(
     assert state is not None
     assert state["step"] == 1
     assert len(damaged) == 1
-    assert newest.name in damaged[0]
+    assert newest.name in str(damaged[0])
     with pytest.raises(DamagedCheckpointError, match="damaged or cut short"):
         load_checkpoint(newest)
     for path in tmp_path.iterdir():

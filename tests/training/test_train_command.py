@@ -1,6 +1,7 @@
 """`data-parameters train` and the published command lines, driven as a user does."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from command import run, script, start
+from data_parameters.training.checkpoint import load_checkpoint
 
 QUICK = ("train", "--recipe", "digits", "--epochs", "2", "--schedule.milestones", "1")
 NOISE = ("--noise.kind", "permute", "--noise.fraction", "0.4")
@@ -41,11 +43,12 @@ def test_folder_first_and_result_last(finished: tuple[Path, str]) -> None:
     folder, stdout = finished
     said = stdout.splitlines()
     assert said[0] == "Run folder: r"
-    assert said[-1] == "Everything is in r."
-    assert "1,297 training instances, 474 of them with a wrong label" in stdout
+    assert said[-2] == "Everything is in r."
+    assert said[-1].startswith("Result: test accuracy after epoch ")
+    assert "selected on held out training labels: top-1" in said[-1]
+    assert "1,297 training instances, 474 of them with a wrong label, 259 held out" in stdout
     assert "class and instance parameters" in stdout
     assert "AUROC" in stdout
-    assert "selected on held out training labels" in stdout
     assert (folder / "log.txt").read_text().splitlines() == said
     for name in ("accuracy.png", "temperature.png", "model.pt", "best.pt", "instances.csv"):
         assert (folder / name).stat().st_size > 0
@@ -102,6 +105,7 @@ def test_resuming_a_finished_run_says_its_result(finished: tuple[Path, str]) -> 
         (["--epochs", "3"], "epochs: 2 in the run, 3 now"),
         (["--instances.lr", "0.5"], "instances.lr: 1.0 in the run, 0.5 now"),
         (["--noise.seed", "1"], "noise.seed: 0 in the run, 1 now"),
+        (["--output", "elsewhere"], "`--output` should be left out"),
     ],
 )
 def test_a_resume_that_changes_the_mathematics_is_refused(
@@ -155,9 +159,23 @@ def test_a_resume_on_other_data_is_refused(tmp_path: Path) -> None:
         (["--runtime.device", "cuda:99"], 1, "`runtime.device`"),
         (["--config", "absent.json"], 1, "absent.json"),
         (["--resume", "absent"], 1, "should be the folder of a run"),
+        (["--resume", "absent", "--restart"], 2, "not allowed with argument --resume"),
+        (
+            [
+                "--noise.kind",
+                "transition",
+                "--noise.fraction",
+                "0.1",
+                "--noise.transition",
+                "m.csv",
+            ],
+            1,
+            "m.csv should hold a matrix of numbers",
+        ),
     ],
 )
 def test_errors(words: list[str], status: int, message: str, tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("cat,dog\n")
     (tmp_path / "mine.py").write_text(
         "import torch\n"
         "def two(): return 3\n"
@@ -211,6 +229,7 @@ def test_ctrl_c_saves_and_the_run_can_be_continued(number: signal.Signals, tmp_p
         process.kill()
     assert process.returncode == 128 + number
     assert "Continue with: data-parameters train --resume r" in stdout
+    assert "Stopping after this step" in stderr
     assert "Traceback" not in stderr
     assert len(list((tmp_path / "r" / "checkpoints").iterdir())) in (1, 2)
 
@@ -285,6 +304,48 @@ def test_options_train(options: list[str], tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     weights = torch.load(tmp_path / "r" / "model.pt", weights_only=True)
     assert all(value.isfinite().all() for value in weights.values())
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_network_trains_as_an_eager_one(tmp_path: Path) -> None:
+    words = [*QUICK, *NOISE, "--schedule.kind", "cosine", "--schedule.warmup-epochs", "0.5"]
+    for name, more in (("eager", []), ("compiled", ["--runtime.compile"])):
+        done = run(*words, *more, "--output", name, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    eager, compiled = (lines(tmp_path / name, "epoch")[0] for name in ("eager", "compiled"))
+    assert compiled["train_loss"] == pytest.approx(eager["train_loss"], rel=1e-3)
+
+
+def test_accumulation_leaves_no_sample_alone(tmp_path: Path) -> None:
+    """Batch norm cannot train on one sample, such as the third of three cut into two parts."""
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n"
+        "def model(input_shape, num_classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, num_classes))\n"
+    )
+    words = ["--data.limit", "67", "--accumulate", "2", "--model.name", "mine:model"]
+    done = run(*QUICK, *words, "--output", "r", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_damaged_checkpoint_does_not_take_the_place_of_a_sound_one(tmp_path: Path) -> None:
+    words = [*QUICK, "--runtime.checkpoint-steps", "10", "--output", "r"]
+    assert run(*words, cwd=tmp_path).returncode == 0
+    metrics = (tmp_path / "r" / "metrics.jsonl").read_bytes()
+    folder = tmp_path / "r" / "checkpoints"
+    newest = max(folder.iterdir())
+    newest.write_bytes(newest.read_bytes()[:1000])
+    (folder / "step-7.tmp").write_bytes(b"begun by a killed run")
+    done = run("train", "--resume", "r", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"{newest.name} should hold what was written to it" in done.stdout
+    assert "Resumed at epoch 1, step 40" in done.stdout
+    assert (tmp_path / "r" / "metrics.jsonl").read_bytes() == metrics
+    assert [path.name for path in folder.glob("*.damaged")] == [f"{newest.stem}.damaged"]
+    assert not list(folder.glob("*.tmp"))
+    sound = [load_checkpoint(path) for path in sorted(folder.glob("*.pt"))]
+    assert [state["progress"]["step"] for state in sound] == [40, 42]
 
 
 def test_accumulation_is_the_whole_minibatch(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ __all__ = [
     "newest_checkpoint",
     "save_checkpoint",
     "save_weights",
+    "tidy_checkpoints",
 ]
 
 KEPT = 2
@@ -25,7 +26,16 @@ NAME = re.compile(r"step-(\d+)-([0-9a-f]{16})\.pt")
 
 
 class DamagedCheckpointError(ValueError):
-    """The content of a checkpoint is not what was written."""
+    """The content of a checkpoint is not what was written.
+
+    Args:
+        message: What to tell the user.
+        path: The file, where it is one.
+    """
+
+    def __init__(self, message: str, path: Path | None = None) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
@@ -102,34 +112,54 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if match is None or hashlib.sha256(content).hexdigest()[:16] != match[2]:
         raise DamagedCheckpointError(
             f"{path} should hold what was written to it. Found {len(content):,} bytes with another "
-            "digest: it is damaged or cut short."
+            "digest: it is damaged or cut short.",
+            path,
         )
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
 
 
-def newest_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
+def newest_checkpoint(
+    folder: Path,
+) -> tuple[dict[str, Any] | None, list[DamagedCheckpointError]]:
     """Load the newest sound checkpoint.
 
     Args:
         folder: Where checkpoints live.
 
     Returns:
-        Its state, or ``None`` where there is none; and a line for each damaged one that was passed
-        over.
+        Its state, or ``None`` where there is none; and an error for each damaged one that was
+        passed over.
 
     Raises:
         DamagedCheckpointError: There are checkpoints, and all are damaged.
     """
-    damaged: list[str] = []
+    damaged: list[DamagedCheckpointError] = []
     for path in _checkpoints(folder):
         try:
             return load_checkpoint(path), damaged
         except DamagedCheckpointError as error:
-            damaged.append(str(error))
+            damaged.append(error)
     if damaged:
-        raise DamagedCheckpointError("No checkpoint is sound. " + " ".join(damaged))
+        raise DamagedCheckpointError("No checkpoint is sound. " + " ".join(map(str, damaged)))
     return None, damaged
+
+
+def tidy_checkpoints(folder: Path, damaged: list[DamagedCheckpointError]) -> None:
+    """Set damaged checkpoints aside, and remove what a killed run had begun to write.
+
+    A damaged one would count among those that are kept, and push out a sound one.
+
+    Args:
+        folder: Where checkpoints live.
+        damaged: What :func:`newest_checkpoint` passed over; they keep their content under a name
+            that ends in ``.damaged``.
+    """
+    for error in damaged:
+        if error.path is not None:
+            error.path.rename(error.path.with_suffix(".damaged"))
+    for unfinished in folder.glob("step-*.tmp"):
+        unfinished.unlink()
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -29,6 +29,7 @@ class RunConsole:
         self.console = Console(highlight=False, soft_wrap=True)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
+        self._epoch, self._note = "", ""
 
     def __enter__(self) -> Self:
         # Without a terminal a bar would only leave its last state among the lines.
@@ -61,17 +62,27 @@ class RunConsole:
         with self.log.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
-    def advance(self, epoch: str, done: int, total: int, note: str) -> None:
+    def note(self, note: str) -> None:
+        """Say something beside the bar, from its next move on.
+
+        Args:
+            note: The latest figure.
+        """
+        self._note = note
+
+    def advance(self, epoch: str, done: int, total: int) -> None:
         """Move the bar.
 
         Args:
-            epoch: What the bar is about.
+            epoch: What the bar is about; with a new one, it and its clocks start anew.
             done: Steps done.
             total: Steps of the epoch.
-            note: The latest figure.
         """
         if self._bar is None:
             return
         if self._task is None:
-            self._task = self._bar.add_task(epoch, total=total, note=note)
-        self._bar.update(self._task, description=epoch, completed=done, total=total, note=note)
+            self._task = self._bar.add_task(epoch, total=total, note=self._note)
+        elif epoch != self._epoch:
+            self._bar.reset(self._task, total=total, description=epoch)
+        self._epoch = epoch
+        self._bar.update(self._task, completed=done, note=self._note)

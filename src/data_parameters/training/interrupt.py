@@ -1,10 +1,14 @@
 """Ctrl-C and a request to end, heard between two steps."""
 
+import contextlib
+import os
 import signal
 import types
 from typing import Any, Self
 
 __all__ = ["Interrupt", "StoppedError"]
+
+HEARD = "\nStopping after this step, and saving. Once more ends the program at once.\n"
 
 
 class StoppedError(SystemExit):
@@ -40,3 +44,7 @@ class Interrupt:
         if self.number is not None:
             raise KeyboardInterrupt
         self.number = number
+        # Unbuffered: a handler may come in the middle of another write. Without a standard error
+        # there is nobody to tell.
+        with contextlib.suppress(OSError):
+            os.write(2, HEARD.encode())

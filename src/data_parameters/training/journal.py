@@ -86,23 +86,27 @@ class Journal:
         """
         self.console.say(line)
 
-    def step(self, progress: Progress, values: Mapping[str, float], steps_per_epoch: int) -> None:
+    def advance(self, progress: Progress, steps_per_epoch: int) -> None:
+        """Show on the terminal that a step is done.
+
+        Args:
+            progress: Where the run stands.
+            steps_per_epoch: Steps of an epoch.
+        """
+        epoch = f"Epoch {progress.epoch + 1}/{self.config.epochs}"
+        self.console.advance(epoch, progress.step_in_epoch, steps_per_epoch)
+
+    def step(self, progress: Progress, values: Mapping[str, float]) -> None:
         """Write down where an epoch stands.
 
         Args:
             progress: Where the run stands.
             values: Means over the epoch so far.
-            steps_per_epoch: Steps of an epoch.
         """
         self.folder.log({"event": "step", **_position(progress), **values})
         for logger in self.loggers:
             logger.scalars(progress.step, values)
-        self.console.advance(
-            f"Epoch {progress.epoch + 1}/{self.config.epochs}",
-            progress.step_in_epoch,
-            steps_per_epoch,
-            f"loss {values['train_loss']:.3f}",
-        )
+        self.console.note(f"loss {values['train_loss']:.3f}")
 
     def look_at_tables(self, progress: Progress) -> None:
         """Write down statistics and histograms of the tables within an epoch.

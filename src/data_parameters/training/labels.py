@@ -94,7 +94,7 @@ def make_labels(data: TrainingData, noise: NoiseConfig) -> Labels:
         )
     matrix = None
     if noise.transition is not None:
-        matrix = np.loadtxt(noise.transition, delimiter=",", ndmin=2)
+        matrix = _read_matrix(noise.transition)
     given, drawn = corrupt_labels(
         train.labels,
         noise.fraction,
@@ -104,6 +104,16 @@ def make_labels(data: TrainingData, noise: NoiseConfig) -> Labels:
         seed=noise.seed,
     )
     return Labels(given=given, true=train.labels, drawn=drawn, test=test)
+
+
+def _read_matrix(path: Path) -> Any:
+    try:
+        return np.loadtxt(path, delimiter=",", ndmin=2)
+    except ValueError as error:
+        raise ValueError(
+            f"{path} should hold a matrix of numbers, a line for each class with commas between "
+            f"them and no header. Found: {error}. Write it anew."
+        ) from error
 
 
 def read_labels(path: Path) -> Labels:

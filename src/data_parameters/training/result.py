@@ -55,23 +55,27 @@ class Result:
         Returns:
             Lines of text.
         """
-        lines = [f"Test accuracy after epoch {self.epochs}, the last: {_percent(self.last)}."]
-        lines += [
+        lines = [
             f"Test accuracy after epoch {epoch}: {_percent(accuracy)}."
             for epoch, accuracy in self.read.items()
         ]
+        why = "the last"
         if self.selected_by == "validation":
+            why = "selected on held out training labels"
             lines.append(
-                f"Test accuracy after epoch {self.selected_epoch}, selected on held out training "
-                f"labels: {_percent(self.selected)}."
+                f"Test accuracy after epoch {self.epochs}, the last: {_percent(self.last)}."
             )
         if self.auroc is not None:
             lines.append(
                 f"σ finds the wrong labels with AUROC {self.auroc:.3f} and average precision "
                 f"{self.average_precision:.3f}."
             )
-        lines.append(f"Everything is in {self.folder}.")
-        return lines
+        return [
+            *lines,
+            f"Everything is in {self.folder}.",
+            f"Result: test accuracy after epoch {self.selected_epoch}, {why}: "
+            f"{_percent(self.selected)}.",
+        ]
 
 
 def write_result(

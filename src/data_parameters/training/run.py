@@ -4,6 +4,9 @@ Legend: N training instances, C classes.
 """
 
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -14,6 +17,7 @@ from data_parameters.training.checkpoint import (
     newest_checkpoint,
     save_checkpoint,
     save_weights,
+    tidy_checkpoints,
 )
 from data_parameters.training.config import TrainConfig
 from data_parameters.training.config_file import differences, read_config
@@ -32,7 +36,7 @@ from data_parameters.training.loggers import check_loggers
 from data_parameters.training.loop import Progress, train
 from data_parameters.training.parts import build_parts, choose_device
 from data_parameters.training.result import Result, write_result
-from data_parameters.training.run_folder import RunFolder, new_run_folder
+from data_parameters.training.run_folder import RunFolder, new_run_folder, refuse_taken
 
 __all__ = ["resume_run", "start_run"]
 
@@ -52,10 +56,14 @@ def start_run(config: TrainConfig, *, restart: bool = False) -> Result:
     """
     if restart and config.output is None:
         raise ValueError("`--restart` should come with `--output`, the run to remove. Name it.")
-    data = load_data(config.data)
-    labels = make_labels(data, config.noise)
+    if config.output is not None and not restart:
+        refuse_taken(config.output)
     # Whatever can fail does so before a folder is made, or an old run removed.
-    run = Run(config, data, labels, choose_device(config.runtime.device))
+    with _warnings_as_notes() as notes:
+        data = load_data(config.data)
+        labels = make_labels(data, config.noise)
+        run = Run(config, data, labels, choose_device(config.runtime.device))
+    run.notes = [*data.notes, *notes]
     folder = new_run_folder("train", config.output, restart=restart)
     folder.write_config(config)
     labels.write(folder.path / "labels.npz")
@@ -95,7 +103,8 @@ def resume_run(path: Path, given: TrainConfig | None = None) -> Result:
             + "\n  ".join(changed)
             + "\nStart a new run for these."
         )
-    run = Run(config, data, labels, choose_device(config.runtime.device))
+    with _warnings_as_notes():  # said when the run started
+        run = Run(config, data, labels, choose_device(config.runtime.device))
     run.enter(RunFolder(path))
     run.load()
     return run.train()
@@ -149,6 +158,7 @@ class Run:
         self.interrupt = Interrupt()
         self.saved_at = time.monotonic()
         self.resumed_from: str | None = None
+        self.notes: list[str] = []
 
     def enter(self, folder: RunFolder) -> None:
         """Write into this folder from now on.
@@ -188,9 +198,10 @@ class Run:
                 )
             self.parts.load_state_dict(state["parts"])
             self.progress = Progress(**state["progress"])
+        tidy_checkpoints(self.folder.checkpoints, damaged)
         self.folder.cut_back({} if state is None else state["sizes"])
         where = f"epoch {self.progress.epoch}, step {self.progress.step}"
-        self.resumed_from = " ".join([*damaged, f"Resumed at {where}."])
+        self.resumed_from = " ".join([*map(str, damaged), f"Resumed at {where}."])
 
     def save(self) -> None:
         """Save a checkpoint."""
@@ -247,18 +258,22 @@ class Run:
             say(self.resumed_from)
             return
         wrong = "" if changed is None else f", {int(changed.sum()):,} of them with a wrong label"
+        num_held_out = int((~self.trained).sum())
+        held_out = f", {num_held_out:,} held out for validation" if num_held_out else ""
         say(
-            f"{len(self.labels.given):,} training instances{wrong}, {len(data.test.labels):,} test "
-            f"instances, {len(data.class_names)} classes; {_level(self.config)}."
+            f"{len(self.labels.given):,} training instances{wrong}{held_out}, "
+            f"{len(data.test.labels):,} test instances, {len(data.class_names)} classes; "
+            f"{_level(self.config)}."
         )
-        for note in data.notes:
+        for note in self.notes:
             say(note)
 
     def _after_step(self, progress: Progress) -> None:
         runtime = self.config.runtime
+        self.journal.advance(progress, len(self.batches))
         if progress.step % runtime.log_steps == 0:
             values = {**progress.means(), "lr": self.parts.optimizer.param_groups[0]["lr"]}
-            self.journal.step(progress, values, len(self.batches))
+            self.journal.step(progress, values)
         if runtime.table_steps is not None and progress.step % runtime.table_steps == 0:
             self.journal.look_at_tables(progress)
         steps, minutes = runtime.checkpoint_steps, runtime.checkpoint_minutes
@@ -308,6 +323,15 @@ class Run:
             return False
         found = [line["validation_top1"] for line in self.folder.metrics("epoch")]
         return bool(found) and len(found) - 1 - found.index(max(found)) >= self.config.patience
+
+
+@contextmanager
+def _warnings_as_notes() -> Iterator[list[str]]:
+    """Hold back warnings, which the run says after its folder, so that they reach its log too."""
+    notes: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        yield notes
+    notes += [f"Warning: {warning.message}" for warning in caught]
 
 
 def _level(config: TrainConfig) -> str:

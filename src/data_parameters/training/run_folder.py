@@ -20,7 +20,7 @@ from typing import Any
 
 from data_parameters.training.config_file import config_to_dict
 
-__all__ = ["RunFolder", "new_run_folder"]
+__all__ = ["RunFolder", "new_run_folder", "refuse_taken"]
 
 MARKER = ".data-parameters-run"
 GROWING = ("metrics.jsonl", "tables.npy", "log.txt")
@@ -166,6 +166,21 @@ def new_run_folder(name: str, path: Path | None, *, restart: bool = False) -> Ru
         path = _free_folder(name)
     if restart and (path / MARKER).is_file():
         shutil.rmtree(path)
+    refuse_taken(path)
+    path.mkdir(parents=True, exist_ok=True)
+    (path / MARKER).write_text("The run folder of a data-parameters command.\n", encoding="utf-8")
+    return RunFolder(path)
+
+
+def refuse_taken(path: Path) -> None:
+    """Refuse a folder with something in it.
+
+    Args:
+        path: Where a run is to go.
+
+    Raises:
+        FileExistsError: The path is taken.
+    """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         ours = (path / MARKER).is_file()
         remedy = (
@@ -178,9 +193,6 @@ def new_run_folder(name: str, path: Path | None, *, restart: bool = False) -> Ru
             f"{'a run' if ours else 'which no run of this program made'}. {remedy}, or name "
             "another folder."
         )
-    path.mkdir(parents=True, exist_ok=True)
-    (path / MARKER).write_text("The run folder of a data-parameters command.\n", encoding="utf-8")
-    return RunFolder(path)
 
 
 def _free_folder(name: str) -> Path:
