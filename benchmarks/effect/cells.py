@@ -1,0 +1,155 @@
+"""Data with wrong labels: what a run of the study trains, selects and tests on.
+
+Legend: N instances, C classes, D features, K x H x W images.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from sklearn.decomposition import TruncatedSVD
+from torch import Tensor
+
+from data_parameters import corrupt_labels
+from data_parameters.training.data import DataConfig, TrainingData, load_data
+from data_parameters.training.sources.digits import digits
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+PREPARED = Path(__file__).parents[2] / "build" / "effect"
+TEXT_DIMENSIONS = 256
+VALIDATION_FRACTION = 0.1
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every method gets on a data set. The schedule drops by 10 at 67 % and 84 %."""
+
+    epochs: int
+    batch_size: int = 64
+    lr: float = 0.1
+    weight_decay: float = 0.0
+    layers: int = 2  # hidden layers of the perceptron; images take the small CNN
+    hidden: int = 512
+
+
+BUDGETS = {
+    "digits": Budget(epochs=60),
+    "banking77": Budget(epochs=40, layers=1),
+    "trec6": Budget(epochs=40, layers=1),
+    "cifar100": Budget(epochs=40, batch_size=128, lr=0.05),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A data set, a kind of noise and its fraction: ``digits/permute/0.4``."""
+
+    data: str
+    noise: str  # a kind of `corrupt_labels`, "clean", or "human" or "weak" where the data bring it
+    fraction: float = 0.0
+
+    @classmethod
+    def parse(cls, name: str) -> "Cell":
+        data, noise, *fraction = name.split("/")
+        return cls(data, noise, float(fraction[0]) if fraction else 0.0)
+
+    def __str__(self) -> str:
+        return f"{self.data}/{self.noise}" + (f"/{self.fraction:g}" if self.fraction else "")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One draw of a cell. Rows of ``train`` and ``validation`` share the table of N instances.
+
+    Attributes:
+        inputs: Features ``(N, D)`` or images ``(N, K, H, W)``, float32.
+        given: The labels to train on, ``(N,)``.
+        true: The right ones, ``(N,)``; nothing but reports may read them.
+        train: Rows to train on.
+        validation: Rows held out, with their noisy labels: the only ones that select.
+        test_inputs, test_labels: The clean test set.
+        num_classes: C.
+    """
+
+    inputs: Tensor
+    given: Tensor
+    true: Tensor
+    train: Tensor
+    validation: Tensor
+    test_inputs: Tensor
+    test_labels: Tensor
+    num_classes: int
+
+
+def draw(cell: Cell, seed: int) -> Problem:
+    """The same draw for every method: the seed chooses the noise and the rows held out."""
+    inputs, given, true, test_inputs, test_labels, num_classes = _load(cell, seed)
+    if cell.noise not in ("clean", "human", "weak"):
+        given, _ = corrupt_labels(
+            true, cell.fraction, kind=cell.noise, num_classes=num_classes, seed=seed
+        )
+    order = torch.randperm(len(given), generator=torch.Generator().manual_seed(seed))
+    held_out = int(VALIDATION_FRACTION * len(given))
+    return Problem(
+        inputs, given, true, order[held_out:], order[:held_out], test_inputs, test_labels,
+        num_classes,
+    )  # fmt: skip
+
+
+def _load(cell: Cell, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, int]:
+    if cell.data == "digits":
+        found = digits(seed=seed)
+        labels = found.train_labels
+        return found.train_images, labels, labels, found.test_images, found.test_labels, 10
+    prepared = prepare(cell.data, cell.noise)
+    train, test = prepared["train"], prepared["test"]
+    if train.dtype == torch.uint8:
+        mean, std = (prepared[name].reshape(1, -1, 1, 1) for name in ("mean", "std"))
+        train, test = ((images / 255 - mean) / std for images in (train, test))
+    given, true = prepared["given"], prepared["true"]
+    return train, given, true, test, prepared["test_labels"], int(prepared["num_classes"])
+
+
+@cache
+def prepare(name: str, noise: str) -> dict[str, Tensor]:
+    """Inputs and labels of a data set, read once and kept under `build/effect`."""
+    columns = {"trec6": {"weak": "weak_label"}, "cifar100": {"human": "noisy_fine_label"}}
+    noisy = columns.get(name, {}).get(noise)
+    path = PREPARED / f"{name}{'-' + noise if noisy else ''}.pt"
+    if not path.exists():
+        tensors = _prepared(
+            load_data(
+                DataConfig(
+                    name="parquet",
+                    path=DATA / name,
+                    label_column="fine_label" if name == "cifar100" else "label",
+                    noisy_label_column=noisy,
+                    classes=10 if name == "cifar100" else None,
+                )
+            )
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(tensors, path)
+    found: dict[str, Tensor] = torch.load(path, weights_only=True)
+    return found
+
+
+def _prepared(data: TrainingData) -> dict[str, Tensor]:
+    train, test = data.train, data.test
+    assert isinstance(train.inputs, Tensor) and isinstance(test.inputs, Tensor)
+    tensors = {
+        "given": train.labels,
+        "true": train.labels if train.true_labels is None else train.true_labels,
+        "test_labels": test.labels,
+        "num_classes": torch.tensor(len(data.class_names)),
+    }
+    if data.mean is not None and data.std is not None:
+        statistics = {"mean": torch.tensor(data.mean), "std": torch.tensor(data.std)}
+        return {**tensors, **statistics, "train": train.inputs, "test": test.inputs}
+    # A perceptron on thousands of word counts is slow and learns no more than on these.
+    reduction = TruncatedSVD(TEXT_DIMENSIONS, random_state=0)
+    train_features = torch.from_numpy(reduction.fit_transform(train.inputs.numpy())).float()
+    test_features = torch.from_numpy(reduction.transform(test.inputs.numpy())).float()
+    scale = train_features.std()
+    return {**tensors, "train": train_features / scale, "test": test_features / scale}

@@ -1,0 +1,48 @@
+"""Which runs belong to which study."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from effect.methods import METHODS
+
+NOISES = [f"{kind}/{f:g}" for kind in ("permute", "symmetric") for f in (0.2, 0.4, 0.6, 0.8)]
+FULL_GRID = [*NOISES, "pair/0.4", "clean"]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Every method on every cell, with the same seeds."""
+
+    title: str
+    cells: tuple[str, ...]
+    methods: tuple[str, ...]
+    num_seeds: int
+
+    def runs(self) -> Iterator[tuple[str, str, int]]:
+        """Cell, method and seed of each run."""
+        for seed in range(self.num_seeds):
+            for cell in self.cells:
+                for method in self.methods:
+                    yield cell, method, seed
+
+
+STUDIES = {
+    "digits": Study(
+        "Digits", tuple(f"digits/{noise}" for noise in FULL_GRID), tuple(METHODS), num_seeds=5
+    ),
+    "banking77": Study(
+        "Sentences: banking77", tuple(f"banking77/{n}" for n in FULL_GRID), tuple(METHODS), 5
+    ),
+    "trec6": Study(
+        "Questions: trec6",
+        tuple(f"trec6/{noise}" for noise in (*FULL_GRID, "weak")),
+        tuple(METHODS),
+        num_seeds=5,
+    ),
+    "cifar100": Study(
+        "CIFAR-100, 10 classes",
+        ("cifar100/permute/0.4", "cifar100/human", "cifar100/clean"),
+        tuple(METHODS),
+        num_seeds=3,
+    ),
+}

@@ -1,0 +1,49 @@
+"""From the runs of a study to its page."""
+
+import statistics
+from collections.abc import Callable, Sequence
+
+from effect.studies import Study
+from effect.training import Record
+from timing import markdown
+
+
+def report(study: Study, records: Sequence[Record]) -> str:
+    """Accuracy at the end, of the selected and of the best epoch, and AUROC of the signals."""
+    wanted = set(study.runs())
+    records = [r for r in records if (r.cell, r.method, r.seed) in wanted]
+    machines = " ".join(sorted({record.machine for record in records}))
+    parts = [
+        f"# {study.title}\n\n{machines} {len(records)} of {len(wanted)} runs; the mean over the "
+        f"seeds, at most {study.num_seeds}, ± their standard deviation.\n"
+    ]
+    columns: dict[str, Callable[[Record], float | None]] = {
+        "Test accuracy at the last epoch, %": lambda r: r.last,
+        "Test accuracy of the epoch that noisy validation labels select, %": lambda r: r.selected,
+        "Test accuracy of the best epoch, %, which needs clean labels to choose": lambda r: r.best,
+        "AUROC of σ": lambda r: r.auroc.get("temperature"),
+        "AUROC of the mean margin": lambda r: r.auroc.get("margin"),
+    }
+    for title, column in columns.items():
+        decimals = 3 if title.startswith("AUROC") else 1
+        rows = []
+        for method in study.methods:
+            cells = [
+                _spread(
+                    [column(r) for r in records if (r.cell, r.method) == (cell, method)], decimals
+                )
+                for cell in study.cells
+            ]
+            if any(cells):
+                rows.append([method, *cells])
+        names = [cell.split("/", 1)[1].replace("/", " ") for cell in study.cells]
+        parts.append(f"## {title}\n\n" + markdown(["method", *names], rows))
+    return "\n".join(parts)
+
+
+def _spread(values: list[float | None], decimals: int) -> str:
+    found = [value for value in values if value is not None]
+    if not found:
+        return ""
+    deviation = statistics.stdev(found) if len(found) > 1 else 0.0
+    return f"{statistics.mean(found):.{decimals}f} ± {deviation:.{decimals}f}"

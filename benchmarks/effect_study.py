@@ -1,0 +1,76 @@
+"""When does the method work, and how does it compare: one network, one budget, five seeds.
+
+    python benchmarks/effect_study.py main          # run what is missing, then write the tables
+    python benchmarks/effect_study.py main --table  # write the tables of what is there
+
+A run is a line in `benchmarks/results/effect/STUDY.jsonl`. A study can be interrupted at any time
+and goes on where it stopped. `--data` is a folder with `cifar100/`, `banking77/` and `trec6/`.
+"""
+
+import argparse
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import torch
+
+from effect import tables
+from effect.cells import Cell
+from effect.methods import METHODS
+from effect.studies import STUDIES, Study
+from effect.training import Record, run, to_line
+from timing import RESULTS, machine
+
+Key = tuple[str, str, int]
+
+
+def path_of(name: str) -> Path:
+    return RESULTS / "effect" / f"{name}.jsonl"
+
+
+def read(name: str) -> list[Record]:
+    path = path_of(name)
+    if not path.exists():
+        return []
+    return [Record(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def missing(study: Study, done: list[Record]) -> list[Key]:
+    """Runs that no line tells of, seeds outermost: an interrupted study has whole tables."""
+    have = {(record.cell, record.method, record.seed) for record in done}
+    return [key for key in study.runs() if key not in have]
+
+
+def run_one(key: Key) -> dict[str, object]:
+    torch.set_num_threads(1)
+    cell, method, seed = key
+    record = run(Cell.parse(cell), METHODS[method], seed)
+    return {**to_line(record), "machine": machine()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--table", action="store_true", help="run nothing")
+    arguments = parser.parse_args()
+    study = STUDIES[arguments.study]
+    todo = [] if arguments.table else missing(study, read(arguments.study))
+    path = path_of(arguments.study)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(arguments.processes) as pool, path.open("a", encoding="utf-8") as file:
+        for number, done in enumerate(as_completed(pool.submit(run_one, k) for k in todo), start=1):
+            line = done.result()
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            print(
+                f"{number}/{len(todo)} {line['cell']} {line['method']} {line['seed']}", flush=True
+            )
+    text = tables.report(study, read(arguments.study))
+    (RESULTS / f"effect_{arguments.study}.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
