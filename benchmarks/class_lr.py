@@ -59,7 +59,7 @@ def main() -> None:
         f"{' '.join(f'{lr:g}' for lr in arguments.lr)}`. {machine()}\n\n"
         f"Ten classes of ImageNet at 32×32, the network and the {arguments.epochs} epochs of "
         f"`real_data.py`; the test accuracy after the last epoch in %, and the geometric mean of "
-        f"the class temperatures then, both as the median over {arguments.seeds} seed(s) "
+        f"the class temperatures then, both as the median over the seeds "
         "(lowest–highest). 0.1 is the published learning rate, for 1,000 classes; 0.001 gives a "
         "row of ten classes the step that it has there.\n\n"
         + markdown(["parameters", "last epoch", "class temperature"], rows)
