@@ -63,7 +63,11 @@ class TrainingDynamics:
         self.ignore_index = ignore_index
         names = ("margin", "confidence", "wrong")
         self._sums = {name: lazy_zeros(num_instances, device=device) for name in names}
-        self._last_loss = lazy_zeros(num_instances, device=device)
+        last = {"loss": torch.float32, "margin": torch.float32, "prediction": torch.int32}
+        self._last = {
+            name: lazy_zeros(num_instances, dtype=dtype, device=device)
+            for name, dtype in last.items()
+        }
         self._count = lazy_zeros(num_instances, dtype=torch.int64, device=device)
 
     @torch.no_grad()
@@ -111,22 +115,16 @@ class TrainingDynamics:
         for name, column in columns.items():
             self._sums[name].index_add_(0, rows, torch.where(counted, column, 0.0))
         self._count.index_add_(0, rows, counted.to(torch.int64))
-        self._write_last_loss(rows, loss, counted)
 
-    def _write_last_loss(self, rows: Tensor, loss: Tensor, counted: Tensor) -> None:
-        """Keep each row's last counted loss, without a shape that depends on the data."""
-        # Sorted by row, and within a row the counted entries last, in order of occurrence: the
-        # entry at the end of its row is then the one to keep.
-        rows_then_counted, order = (2 * rows + counted).sort(stable=True)
-        rows = rows_then_counted // 2
-        end = torch.ones_like(rows, dtype=torch.bool)
-        end[:-1] = rows[1:] != rows[:-1]
-        # Entries of a row that come before its end write what the end writes.
-        num_entries = len(rows)
-        places = torch.arange(num_entries, device=rows.device)
-        places = torch.where(end, places, num_entries).flip(0).cummin(0).values.flip(0)
-        kept = torch.where(counted[order], loss[order], self._last_loss[rows])
-        self._last_loss[rows] = kept[places]
+        rows, kept, counted = _last_of_each_row(rows, counted)
+        last = {
+            "loss": loss,
+            "margin": columns["margin"],
+            "prediction": logits.argmax(1).to(device, torch.int32),
+        }
+        for name, column in last.items():
+            old = self._last[name]
+            old[rows] = torch.where(counted, column[kept], old[rows])
 
     @property
     def count(self) -> Tensor:
@@ -151,7 +149,17 @@ class TrainingDynamics:
     @property
     def last_loss(self) -> Tensor:
         """Cross-entropy when last counted, in nats, ``(N,)``; NaN where never counted."""
-        return torch.where(self._count > 0, self._last_loss, torch.nan)
+        return torch.where(self._count > 0, self._last["loss"], torch.nan)
+
+    @property
+    def last_margin(self) -> Tensor:
+        """Logit margin when last counted, ``(N,)``; NaN where never counted."""
+        return torch.where(self._count > 0, self._last["margin"], torch.nan)
+
+    @property
+    def last_prediction(self) -> Tensor:
+        """Most likely class when last counted, ``(N,)`` int64; -1 where never counted."""
+        return torch.where(self._count > 0, self._last["prediction"].long(), -1)
 
     def _mean(self, name: str) -> Tensor:
         return self._sums[name] / self._count  # 0 / 0 is NaN
@@ -192,4 +200,29 @@ class TrainingDynamics:
 
     def _tensors(self) -> dict[str, Tensor]:
         sums = {f"{name}_sum": tensor for name, tensor in self._sums.items()}
-        return {**sums, "last_loss": self._last_loss, "count": self._count}
+        last = {f"last_{name}": tensor for name, tensor in self._last.items()}
+        return {**sums, **last, "count": self._count}
+
+
+def _last_of_each_row(rows: Tensor, counted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Which entry of the minibatch each row keeps, without a shape that depends on the data.
+
+    Args:
+        rows: Rows of the minibatch, shape ``(B,)``.
+        counted: Which entries count, shape ``(B,)``.
+
+    Returns:
+        The rows, sorted; for each the last of its entries that counts; and whether any does. A row
+        that occurs several times is given the same entry each time.
+    """
+    # Sorted by row, and within a row the counted entries last, in order of occurrence: the entry
+    # at the end of its row is then the one to keep.
+    rows_then_counted, order = (2 * rows + counted).sort(stable=True)
+    rows = rows_then_counted // 2
+    end = torch.ones_like(rows, dtype=torch.bool)
+    end[:-1] = rows[1:] != rows[:-1]
+    num_entries = len(rows)
+    places = torch.arange(num_entries, device=rows.device)
+    places = torch.where(end, places, num_entries).flip(0).cummin(0).values.flip(0)
+    kept = order[places]
+    return rows, kept, counted[kept]

@@ -242,6 +242,12 @@ class TrainConfig:
     patience: int | None = None
     """Stop after so many epochs without a better validation accuracy."""
 
+    labels: tuple[Path, ...] = ()
+    """Decisions of reviews (CSV files), applied to the labels in the order given."""
+
+    dynamics: bool = True
+    """Keep the margins, predictions and losses of each instance, which reviews use."""
+
     read_epochs: tuple[int, ...] = ()
     """Epochs after which the result is read as well, counted from 1, as far as the run gets."""
 

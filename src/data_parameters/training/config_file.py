@@ -77,7 +77,7 @@ def differences(saved: TrainConfig, given: TrainConfig) -> list[str]:
         One line for each difference that changes the mathematics.
     """
     old, new = (_flatten(config_to_dict(config)) for config in (saved, given))
-    free = ("runtime.", "output", "data.download", "data.path")
+    free = ("runtime.", "output", "data.download", "data.path", "labels")
     return [
         f"{name}: {old.get(name)!r} in the run, {new.get(name)!r} now"
         for name in sorted(old.keys() | new.keys())

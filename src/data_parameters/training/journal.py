@@ -12,7 +12,7 @@ from data_parameters.training.config import TrainConfig
 from data_parameters.training.console import RunConsole
 from data_parameters.training.data import Split
 from data_parameters.training.extremes import extreme_images
-from data_parameters.training.history import append_tables
+from data_parameters.training.history import append_dynamics, append_tables
 from data_parameters.training.labels import Labels
 from data_parameters.training.loggers import Logger, TensorBoardLogger, load_logger
 from data_parameters.training.loop import Progress
@@ -133,6 +133,8 @@ class Journal:
         if self.tables is not None:
             values.update(statistics(self.tables, groups=self.groups))
             append_tables(self.folder.path / "tables.npy", progress.epoch, self.tables)
+        if self.parts.dynamics is not None:
+            append_dynamics(self.folder.path / "dynamics.npy", progress.epoch, self.parts.dynamics)
         self.folder.log({"event": "epoch", **_position(progress), **values})
         for logger in self.loggers:
             logger.scalars(progress.step, values)

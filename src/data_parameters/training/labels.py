@@ -29,12 +29,16 @@ class Labels:
         true: The labels before the noise, or of a clean column, shape ``(N,)``; else ``None``.
         drawn: Which instances the noise drew, shape ``(N,)``; else ``None``.
         test: Labels of the test split.
+        source_rows: Which row of the source each instance is, shape ``(N,)``; else ``None``.
+        excluded: Which instances reviews excluded from training, shape ``(N,)``; else ``None``.
     """
 
     given: Tensor
     true: Tensor | None = None
     drawn: Tensor | None = None
     test: Tensor | None = None
+    source_rows: Tensor | None = None
+    excluded: Tensor | None = None
 
     @property
     def changed(self) -> Tensor | None:
@@ -84,9 +88,10 @@ def make_labels(data: TrainingData, noise: NoiseConfig) -> Labels:
     Raises:
         ValueError: Noise is asked for where a column brings its own, or the matrix does not fit.
     """
-    train, test = data.train, data.test.labels
+    train = data.train
+    unchanged = {"test": data.test.labels, "source_rows": train.rows}
     if noise.kind == "none":
-        return Labels(given=train.labels, true=train.true_labels, test=test)
+        return Labels(given=train.labels, true=train.true_labels, **unchanged)
     if train.true_labels is not None:
         raise ValueError(
             "`noise` should be of kind `none` where `data.noisy_label_column` brings wrong labels. "
@@ -103,7 +108,7 @@ def make_labels(data: TrainingData, noise: NoiseConfig) -> Labels:
         num_classes=len(data.class_names),
         seed=noise.seed,
     )
-    return Labels(given=given, true=train.labels, drawn=drawn, test=test)
+    return Labels(given=given, true=train.labels, drawn=drawn, **unchanged)
 
 
 def _read_matrix(path: Path) -> Any:

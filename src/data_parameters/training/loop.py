@@ -131,7 +131,8 @@ def train_step(
         share = len(index) / len(batch.index)
         parts.scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]
         plain = logits.detach().float()
-        parts.dynamics.update(plain, target, index)
+        if parts.dynamics is not None:
+            parts.dynamics.update(plain, target, index)
         sums += torch.stack(
             [
                 loss.detach() * len(index),

@@ -21,8 +21,8 @@ class Parts:
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    dynamics: TrainingDynamics
     scaler: torch.amp.GradScaler
+    dynamics: TrainingDynamics | None = None
     data_parameters: DataParameters | None = None
     data_optimizer: SparseSGD | SparseAdamW | None = None
 
@@ -85,8 +85,8 @@ def build_parts(
     parts = Parts(
         model=model,
         optimizer=_optimizer(config, model),
-        dynamics=TrainingDynamics(num_instances, device=device),
         scaler=torch.amp.GradScaler(device.type, enabled=config.precision == "float16"),
+        dynamics=TrainingDynamics(num_instances, device=device) if config.dynamics else None,
     )
     classes, instances = config.classes, config.instances
     if classes.learn or instances.learn:

@@ -19,6 +19,7 @@ from data_parameters.training.labels import Labels
 from data_parameters.training.parts import Parts
 from data_parameters.training.plots import plot_accuracy, plot_temperature
 from data_parameters.training.run_folder import RunFolder
+from data_parameters.training.saved_run import dynamics_columns
 
 __all__ = ["Result", "write_result"]
 
@@ -158,10 +159,7 @@ def _write_tables(folder: RunFolder, parts: Parts, labels: Labels, data: Trainin
         "given_label": labels.given,
         "true_label": labels.true,
         "temperature": None if tables is None else tables.instance_temperature,
-        "margin": parts.dynamics.margin,
-        "wrong_fraction": parts.dynamics.wrong_fraction,
-        "last_loss": parts.dynamics.last_loss,
-        "count": parts.dynamics.count,
+        **({} if parts.dynamics is None else dynamics_columns(parts.dynamics)),
     }
     values = {name: value.tolist() for name, value in columns.items() if value is not None}
     folder.write_table(

@@ -3,11 +3,15 @@
 Legend: N training instances, C classes.
 """
 
+import platform
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +26,7 @@ from data_parameters.training.checkpoint import (
 from data_parameters.training.config import TrainConfig
 from data_parameters.training.config_file import differences, read_config
 from data_parameters.training.data import TrainingData, load_data
+from data_parameters.training.decisions import dataset_fingerprint
 from data_parameters.training.evaluate import evaluate
 from data_parameters.training.interrupt import Interrupt, StoppedError
 from data_parameters.training.journal import Journal
@@ -36,6 +41,7 @@ from data_parameters.training.loggers import check_loggers
 from data_parameters.training.loop import Progress, train
 from data_parameters.training.parts import build_parts, choose_device
 from data_parameters.training.result import Result, write_result
+from data_parameters.training.review import Review, apply_reviews
 from data_parameters.training.run_folder import RunFolder, new_run_folder, refuse_taken
 
 __all__ = ["resume_run", "start_run"]
@@ -61,11 +67,12 @@ def start_run(config: TrainConfig, *, restart: bool = False) -> Result:
     # Whatever can fail does so before a folder is made, or an old run removed.
     with _warnings_as_notes() as notes:
         data = load_data(config.data)
-        labels = make_labels(data, config.noise)
-        run = Run(config, data, labels, choose_device(config.runtime.device))
+        labels, reviews = _labels(config, data)
+        run = Run(config, data, labels, choose_device(config.runtime.device), reviews)
     run.notes = [*data.notes, *notes]
     folder = new_run_folder("train", config.output, restart=restart)
     folder.write_config(config)
+    folder.write_json("data.json", _description(data, labels, reviews))
     labels.write(folder.path / "labels.npz")
     run.enter(folder)
     return run.train()
@@ -94,7 +101,7 @@ def resume_run(path: Path, given: TrainConfig | None = None) -> Result:
     saved = read_config(path / "config.json")
     config = saved if given is None else given
     data = load_data(config.data)
-    labels = make_labels(data, config.noise)
+    labels, reviews = _labels(config, data)
     changed = differences(saved, config)
     changed += label_differences(read_labels(path / "labels.npz"), labels)
     if changed:
@@ -104,10 +111,26 @@ def resume_run(path: Path, given: TrainConfig | None = None) -> Result:
             + "\nStart a new run for these."
         )
     with _warnings_as_notes():  # said when the run started
-        run = Run(config, data, labels, choose_device(config.runtime.device))
+        run = Run(config, data, labels, choose_device(config.runtime.device), reviews)
     run.enter(RunFolder(path))
     run.load()
     return run.train()
+
+
+def _labels(config: TrainConfig, data: TrainingData) -> tuple[Labels, tuple[Review, ...]]:
+    """The labels after noise and reviews, and what the reviews did."""
+    return apply_reviews(make_labels(data, config.noise), config.labels, data.class_names)
+
+
+def _description(data: TrainingData, labels: Labels, reviews: tuple[Review, ...]) -> dict[str, Any]:
+    """What a reader of the folder needs to know of the data, in plain values."""
+    names = ("data-parameters", "torch", "numpy")
+    return {
+        "class_names": list(data.class_names),
+        "dataset": dataset_fingerprint(labels.given, data.class_names),
+        "reviews": [asdict(review) for review in reviews],
+        "versions": {"python": platform.python_version(), **{n: version(n) for n in names}},
+    }
 
 
 class Run:
@@ -118,6 +141,7 @@ class Run:
         data: Its data.
         labels: Labels of the training instances.
         device: Where it computes.
+        reviews: What reviews did to the labels.
     """
 
     def __init__(
@@ -126,10 +150,14 @@ class Run:
         data: TrainingData,
         labels: Labels,
         device: torch.device,
+        reviews: tuple[Review, ...] = (),
     ) -> None:
-        self.config, self.data, self.labels = config, data, labels
+        self.config, self.data, self.labels, self.reviews = config, data, labels, reviews
         check_loggers(config.runtime.logger, tensorboard=config.runtime.tensorboard)
         train_rows, validation_rows = split_rows(len(labels.given), config)
+        if labels.excluded is not None:
+            train_rows = train_rows[~labels.excluded[train_rows]]
+            validation_rows = validation_rows[~labels.excluded[validation_rows]]
         self.trained = torch.zeros(len(labels.given), dtype=torch.bool)
         self.trained[train_rows] = True
         self.batches = self._batches(device, train_rows, training=True)
@@ -258,13 +286,17 @@ class Run:
             say(self.resumed_from)
             return
         wrong = "" if changed is None else f", {int(changed.sum()):,} of them with a wrong label"
-        num_held_out = int((~self.trained).sum())
+        excluded = self.labels.excluded
+        untrained = ~self.trained if excluded is None else ~self.trained & ~excluded
+        num_held_out = int(untrained.sum())
         held_out = f", {num_held_out:,} held out for validation" if num_held_out else ""
         say(
             f"{len(self.labels.given):,} training instances{wrong}{held_out}, "
             f"{len(data.test.labels):,} test instances, {len(data.class_names)} classes; "
             f"{_level(self.config)}."
         )
+        for review in self.reviews:
+            say(str(review))
         for note in self.notes:
             say(note)
 

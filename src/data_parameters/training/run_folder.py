@@ -1,9 +1,11 @@
 """Where a run keeps what it found.
 
 config.json      the resolved configuration, which can be fed back
+data.json        names of the classes, a fingerprint of the labels, versions, applied reviews
 labels.npz       the labels it trained on, and which are known to be wrong
 metrics.jsonl    a line every few steps and one after each epoch
 tables.npy       the log-temperatures after each epoch (see `history`)
+dynamics.npy     last margins and predictions of each instance after each epoch (likewise)
 log.txt          what the terminal showed
 checkpoints/     the newest two
 result.json, model.pt, *.csv, *.png    at the end
@@ -23,7 +25,7 @@ from data_parameters.training.config_file import config_to_dict
 __all__ = ["RunFolder", "new_run_folder", "refuse_taken"]
 
 MARKER = ".data-parameters-run"
-GROWING = ("metrics.jsonl", "tables.npy", "log.txt")
+GROWING = ("metrics.jsonl", "tables.npy", "dynamics.npy", "log.txt")
 
 
 class RunFolder:
