@@ -17,6 +17,7 @@ CORE = {
     "distributed": set(),
     "indexing": set(),
     "noise": set(),
+    "issues": set(),
     "monitor": set(),
     "rows": set(),
     "dynamics": {"rows", "storage"},

@@ -3,6 +3,7 @@
 from data_parameters import functional
 from data_parameters.dynamics import TrainingDynamics
 from data_parameters.indexing import IndexedDataset, check_loader
+from data_parameters.issues import find_label_issues, label_quality_scores
 from data_parameters.noise import corrupt_labels
 from data_parameters.optim import SparseAdamW, SparseSGD
 from data_parameters.parameters import DataParameters
@@ -15,5 +16,7 @@ __all__ = [
     "TrainingDynamics",
     "check_loader",
     "corrupt_labels",
+    "find_label_issues",
     "functional",
+    "label_quality_scores",
 ]

@@ -25,9 +25,13 @@ class TrainingDynamics:
             \left( z^{(t)}_{i,y_i} - \max_{j \ne y_i} z^{(t)}_{i,j} \right)
 
     is the area under the margin: a wrong label keeps it low, because the network prefers the right
-    class as long as it has not learned the wrong one by heart. ``update`` costs O(B), builds no
-    graph, and never makes the host wait for an accelerator. The statistics are those of plain
-    logits; a temperature changes none of them but what the model learns.
+    class as long as it has not learned the wrong one by heart. Large margins after that hide it;
+    ``clipped_margin``, the mean of :math:`\min(\mathrm{margin}, 1)` and thereby one minus the mean
+    hinge loss, forgets less. ``rival`` is the class that was preferred to the given one.
+
+    ``update`` costs O(B), builds no graph, and never makes the host wait for an accelerator. The
+    statistics are those of plain logits; a temperature changes none of them but what the model
+    learns.
 
     Args:
         num_instances: Number of training instances :math:`N`.
@@ -43,11 +47,14 @@ class TrainingDynamics:
         >>> dynamics.update(logits, target=torch.tensor([0, 1]), index=torch.tensor([2, 0]))
         >>> dynamics.margin
         tensor([-2., nan,  2.])
+        >>> dynamics.rival  # instance 0 was given class 1, and the model preferred class 0
+        tensor([ 0, -1, -1])
 
     References:
         Pleiss, Zhang, Elenberg and Weinberger, "Identifying Mislabeled Data using the Area Under
         the Margin Ranking", NeurIPS 2020. Swayamdipta et al., "Dataset Cartography: Mapping and
-        Diagnosing Datasets with Training Dynamics", EMNLP 2020 (confidence).
+        Diagnosing Datasets with Training Dynamics", EMNLP 2020 (confidence). Boyer and Moore,
+        "MJRTY: A Fast Majority Vote Algorithm", 1991 (the rival).
     """
 
     def __init__(
@@ -61,13 +68,15 @@ class TrainingDynamics:
             raise ValueError(f"`num_instances` should be at least 1. Found {num_instances}.")
         self.num_instances = num_instances
         self.ignore_index = ignore_index
-        names = ("margin", "confidence", "wrong")
+        names = ("margin", "clipped_margin", "confidence", "wrong")
         self._sums = {name: lazy_zeros(num_instances, device=device) for name in names}
         last = {"loss": torch.float32, "margin": torch.float32, "prediction": torch.int32}
         self._last = {
             name: lazy_zeros(num_instances, dtype=dtype, device=device)
             for name, dtype in last.items()
         }
+        self._rival = lazy_zeros(num_instances, dtype=torch.int32, device=device)
+        self._votes = lazy_zeros(num_instances, device=device)
         self._count = lazy_zeros(num_instances, dtype=torch.int64, device=device)
 
     @torch.no_grad()
@@ -105,26 +114,46 @@ class TrainingDynamics:
         log_p = logits.log_softmax(1).gather(1, classes).squeeze(1)
         given = logits.gather(1, classes).squeeze(1)
         is_given = torch.arange(logits.shape[1], device=logits.device) == classes
-        margin = given - logits.masked_fill(is_given, -torch.inf).amax(1)
+        strongest, rival = logits.masked_fill(is_given, -torch.inf).max(1)
+        margin = given - strongest
 
-        columns = {"margin": margin, "confidence": log_p.exp(), "wrong": margin < 0}
+        columns = {
+            "margin": margin,
+            "clipped_margin": margin.clamp(max=1.0),
+            "confidence": log_p.exp(),
+            "wrong": margin < 0,
+        }
         columns = {name: column.to(device, torch.float32) for name, column in columns.items()}
-        loss = -log_p.to(device, torch.float32)
+        last = {
+            "loss": -log_p,
+            "margin": margin,
+            "prediction": torch.where(margin < 0, rival, classes.squeeze(1)),
+        }
+        last = {name: column.to(device, self._last[name].dtype) for name, column in last.items()}
         counted = ~ignored.to(device, non_blocking=True)
-        counted &= columns["margin"].isfinite() & loss.isfinite()
+        counted &= columns["margin"].isfinite() & last["loss"].isfinite()
         for name, column in columns.items():
             self._sums[name].index_add_(0, rows, torch.where(counted, column, 0.0))
         self._count.index_add_(0, rows, counted.to(torch.int64))
 
         rows, kept, counted = _last_of_each_row(rows, counted)
-        last = {
-            "loss": loss,
-            "margin": columns["margin"],
-            "prediction": logits.argmax(1).to(device, torch.int32),
-        }
         for name, column in last.items():
             old = self._last[name]
             old[rows] = torch.where(counted, column[kept], old[rows])
+        # By how much more likely the rival is: p_rival - p_given, where that is above 0.
+        votes = ((log_p - margin).exp() - log_p.exp()).clamp(min=0)
+        self._vote(
+            rows,
+            rival.to(device, torch.int32)[kept],
+            torch.where(counted, votes.to(device, torch.float32)[kept], 0.0),
+        )
+
+    def _vote(self, rows: Tensor, rival: Tensor, votes: Tensor) -> None:
+        """A weighted majority vote in O(1) memory a row: other candidates' votes are subtracted."""
+        leader, lead = self._rival[rows], self._votes[rows]
+        overtakes = (rival != leader) & (votes > lead)
+        self._rival[rows] = torch.where(overtakes, rival, leader)
+        self._votes[rows] = torch.where(rival == leader, lead + votes, (lead - votes).abs())
 
     @property
     def count(self) -> Tensor:
@@ -135,6 +164,23 @@ class TrainingDynamics:
     def margin(self) -> Tensor:
         """Mean logit margin, the area under the margin, ``(N,)``; NaN where never counted."""
         return self._mean("margin")
+
+    @property
+    def clipped_margin(self) -> Tensor:
+        """Mean of the margin, cut off above 1, ``(N,)``; NaN where never counted."""
+        return self._mean("clipped_margin")
+
+    @property
+    def rival(self) -> Tensor:
+        r"""Class preferred to the given label, ``(N,)`` int64; -1 where none was.
+
+        The winner of a vote over the minibatches, in which the strongest other class has
+        :math:`\max(p_{rival} - p_{given}, 0)` votes (an instance that occurs several times in a
+        minibatch votes as it last occurs). A class with more than half of all votes wins; -1 also
+        where the votes cancel out. It says what a wrong label should be, also where the model has
+        learned that label by heart in the end.
+        """
+        return torch.where(self._votes > 0, self._rival.long(), -1)
 
     @property
     def confidence(self) -> Tensor:
@@ -201,7 +247,7 @@ class TrainingDynamics:
     def _tensors(self) -> dict[str, Tensor]:
         sums = {f"{name}_sum": tensor for name, tensor in self._sums.items()}
         last = {f"last_{name}": tensor for name, tensor in self._last.items()}
-        return {**sums, **last, "count": self._count}
+        return {**sums, **last, "rival": self._rival, "votes": self._votes, "count": self._count}
 
 
 def _last_of_each_row(rows: Tensor, counted: Tensor) -> tuple[Tensor, Tensor, Tensor]:

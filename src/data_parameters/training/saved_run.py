@@ -166,7 +166,15 @@ def dynamics_columns(dynamics: TrainingDynamics) -> dict[str, Tensor]:
     Returns:
         Columns of shape ``(N,)``, on the CPU.
     """
-    names = ("margin", "wrong_fraction", "last_loss", "last_prediction", "count")
+    names = (
+        "margin",
+        "clipped_margin",
+        "wrong_fraction",
+        "last_loss",
+        "last_prediction",
+        "rival",
+        "count",
+    )
     return {name: getattr(dynamics, name).cpu() for name in names}
 
 
