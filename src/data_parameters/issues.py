@@ -107,15 +107,16 @@ def label_quality_scores(
     return 0.5 + 0.5 * np.tanh(logit / 2)
 
 
-def score_threshold(scores: Column) -> float:
+def score_threshold(scores: Column, *, highest: float = HIGHEST_THRESHOLD) -> float:
     r"""Where to cut scores, from the scores alone: no noise rate needs to be known.
 
     Two Gaussians are fitted to the scores, and the cut lies where a score is as likely to come from
     the worse one as from the better one. It is at most 0.62, the score of a label that led by half
-    a logit on average: two Gaussians can be fitted to the scores of sound data too.
+    a logit on average, because two Gaussians can be fitted to the scores of sound data too.
 
     Args:
         scores: Label quality scores, shape ``(N,)``; NaN is left out.
+        highest: Highest threshold.
 
     Returns:
         The threshold: issues lie below it. 0 where the scores don't differ.
@@ -152,7 +153,7 @@ def score_threshold(scores: Column) -> float:
     between = np.linspace(gaussians.means_.min(), gaussians.means_.max(), 1001)
     of_worse = gaussians.predict_proba(between[:, None])[:, worse] > 0.5
     cut = between[of_worse][-1] if of_worse.any() else between[0]
-    return float(min(cut, HIGHEST_THRESHOLD))
+    return float(min(cut, highest))
 
 
 def find_label_issues(
