@@ -29,17 +29,29 @@ class Loop:
     """The statistics as a loop in float64."""
 
     def __init__(self) -> None:
-        self.seen: dict[int, list[tuple[float, float, float]]] = {
-            row: [] for row in range(NUM_INSTANCES)
-        }
+        self.seen: dict[int, list[tuple[float, ...]]] = {row: [] for row in range(NUM_INSTANCES)}
+        self.leader = dict.fromkeys(range(NUM_INSTANCES), -1)
+        self.lead = dict.fromkeys(range(NUM_INSTANCES), 0.0)
 
     def update(self, logits: Tensor, target: Tensor, index: Tensor) -> None:
+        votes: dict[int, tuple[int, float]] = {}
         for z, y, row in zip(logits.tolist(), target.tolist(), index.tolist(), strict=True):
             if y == -100 or not all(map(math.isfinite, z)):
                 continue
-            margin = z[y] - max(z[:y] + z[y + 1 :])
-            log_p = z[y] - math.log(sum(math.exp(value) for value in z))
-            self.seen[row].append((margin, math.exp(log_p), -log_p))
+            others = [value if j != y else -math.inf for j, value in enumerate(z)]
+            rival = others.index(max(others))
+            total = sum(math.exp(value) for value in z)
+            p, p_rival = math.exp(z[y]) / total, math.exp(z[rival]) / total
+            predicted = rival if z[rival] > z[y] else y
+            self.seen[row].append((z[y] - z[rival], p, -math.log(p), predicted))
+            votes[row] = rival, max(p_rival - p, 0.0)
+        for row, (rival, vote) in votes.items():
+            if rival == self.leader[row]:
+                self.lead[row] += vote
+            elif vote > self.lead[row]:
+                self.leader[row], self.lead[row] = rival, vote - self.lead[row]
+            else:
+                self.lead[row] -= vote
 
     def mean(self, place: int) -> Tensor:
         values = [[entry[place] for entry in entries] for entries in self.seen.values()]
@@ -51,9 +63,17 @@ class Loop:
             "margin": self.mean(0),
             "confidence": self.mean(1),
             "wrong_fraction": torch.tensor(
-                [sum(m < 0 for m, _, _ in e) / len(e) if e else math.nan for e in entries]
+                [sum(m < 0 for m, *_ in e) / len(e) if e else math.nan for e in entries]
+            ),
+            "clipped_margin": torch.tensor(
+                [sum(min(m, 1.0) for m, *_ in e) / len(e) if e else math.nan for e in entries]
             ),
             "last_loss": torch.tensor([e[-1][2] if e else math.nan for e in entries]),
+            "last_margin": torch.tensor([e[-1][0] if e else math.nan for e in entries]),
+            "last_prediction": torch.tensor([int(e[-1][3]) if e else -1 for e in entries]),
+            "rival": torch.tensor(
+                [self.leader[r] if self.lead[r] > 0 else -1 for r in range(NUM_INSTANCES)]
+            ),
             "count": torch.tensor([len(e) for e in entries]),
         }
 
@@ -82,6 +102,19 @@ def test_equals_a_loop_over_samples(
         dynamics.update(logits, target, index)
         loop.update(logits, target, index)
     check(dynamics, loop)
+
+
+def test_the_rival_is_what_a_memorised_label_should_be() -> None:
+    """The network prefers class 2 for a while, then learns the wrong label 0 by heart."""
+    dynamics = TrainingDynamics(2)
+    target, index = torch.tensor([0, 1]), torch.tensor([0, 1])
+    for step in range(10):
+        preferred = torch.tensor([0.0, 0.0, 3.0]) if step < 3 else torch.tensor([9.0, 0.0, 0.0])
+        dynamics.update(torch.stack([preferred, torch.tensor([0.0, 4.0, 0.0])]), target, index)
+    assert dynamics.last_prediction.tolist() == [0, 1]
+    assert dynamics.rival.tolist() == [2, -1]
+    assert dynamics.margin[0] > 0
+    assert dynamics.clipped_margin[0] == pytest.approx((3 * -3.0 + 7 * 1.0) / 10)
 
 
 def test_state_dict_round_trip() -> None:

@@ -18,6 +18,8 @@ Learnable temperatures for classes and training instances.
 commands:
   demo        digits with wrong labels, without and with data parameters, in seconds
   train       train a classifier on your data
+  issues      which labels of a run are probably wrong, and how many
+  explain     what a run knows about one instance
   --version   print the version
 
 data-parameters COMMAND --help lists the options of a command."""
@@ -40,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: Words of the command line; ``None`` takes those of the process.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    commands = {"demo": _demo, "train": _train}
+    commands = {"demo": _demo, "train": _train, "issues": _issues, "explain": _explain}
     if words == ["--version"]:
         print(f"data-parameters {version('data-parameters')}")
     elif words and words[0] in commands:
@@ -138,3 +140,19 @@ def _train(words: list[str]) -> None:
         resume_run(known.resume, config)
     else:
         start_run(config, restart=known.restart)
+
+
+def _issues(words: list[str]) -> None:
+    import tyro
+
+    from data_parameters.training.show_issues import IssuesConfig, show_issues
+
+    show_issues(tyro.cli(IssuesConfig, prog="data-parameters issues", args=words))
+
+
+def _explain(words: list[str]) -> None:
+    import tyro
+
+    from data_parameters.training.explain import ExplainConfig, explain
+
+    explain(tyro.cli(ExplainConfig, prog="data-parameters explain", args=words))

@@ -103,8 +103,9 @@ def label_quality_scores(
                 f"{sigma[row]} in row {row}. Give temperatures, not their logarithms."
             )
         logit -= (TEMPERATURE_WEIGHT if "margin" in needed else 1.0) * np.log(sigma)
-    # tanh does not overflow where exp would.
-    return 0.5 + 0.5 * np.tanh(logit / 2)
+    with np.errstate(invalid="ignore"):  # NaN stays NaN, and nothing overflows
+        scores: npt.NDArray[np.float64] = np.exp(-np.logaddexp(0.0, -logit))
+    return scores
 
 
 def score_threshold(scores: Column, *, highest: float = HIGHEST_THRESHOLD) -> float:

@@ -83,7 +83,13 @@ MOMENTS: list[Callable[..., None]] = [
 def files(folder: Path) -> dict[str, bytes]:
     return {
         name: (folder / name).read_bytes()
-        for name in ("metrics.jsonl", "tables.npy", "instances.csv", "class_temperatures.csv")
+        for name in (
+            "metrics.jsonl",
+            "tables.npy",
+            "dynamics.npy",
+            "instances.csv",
+            "class_temperatures.csv",
+        )
     }
 
 

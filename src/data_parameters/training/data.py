@@ -4,6 +4,7 @@ Legend: N instances, C classes, H and W height and width of images, D features.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -115,6 +116,7 @@ class Split:
         true_labels: The right ones, shape ``(N,)``, where they are known besides wrong ones; a
             negative one is unknown.
         inputs_to_evaluate: The inputs without random changes, where ``inputs`` makes them.
+        texts: The texts that the inputs are features of.
         rows: Which row of the source each instance is, shape ``(N,)``: its place in the tables, or
             in the sorted files. ``None`` where the source has no such order.
     """
@@ -123,6 +125,7 @@ class Split:
     labels: Tensor
     true_labels: Tensor | None = None
     inputs_to_evaluate: Dataset[Any] | None = None
+    texts: Sequence[str] | None = None
     rows: Tensor | None = None
 
     def to_evaluate(self) -> "Split":

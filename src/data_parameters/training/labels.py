@@ -156,15 +156,16 @@ def label_differences(saved: Labels, found: Labels) -> list[str]:
     lines = []
     for name, old in vars(saved).items():
         new = getattr(found, name)
+        what = {"source_rows": "source rows", "excluded": "exclusions"}.get(name, f"{name} labels")
         if (old is None) != (new is None):
-            lines.append(f"{name} labels: {'none' if old is None else 'some'} in the run")
+            lines.append(f"{what}: {'none' if old is None else 'some'} in the run")
         elif old is not None and len(old) != len(new):
-            lines.append(f"instances with {name} labels: {len(old):,} in the run, {len(new):,} now")
+            lines.append(f"instances with {what}: {len(old):,} in the run, {len(new):,} now")
         elif old is not None and not torch.equal(old, new):
             unequal = (old != new).nonzero().flatten()
             first = int(unequal[0])
             lines.append(
-                f"{name} labels: {len(unequal):,} of {len(old):,} differ; the first at index "
+                f"{what}: {len(unequal):,} of {len(old):,} differ; the first at index "
                 f"{first}: {int(old[first])} in the run, {int(new[first])} now"
             )
     return lines

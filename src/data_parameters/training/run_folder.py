@@ -91,8 +91,11 @@ class RunFolder:
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return []
+        text = path.read_text(encoding="utf-8")
+        # A line without an end is one that a run is writing, or was when it was killed.
+        whole = text[: text.rfind("\n") + 1]
         try:
-            lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            lines = [json.loads(line) for line in whole.splitlines()]
         except ValueError as error:
             raise ValueError(
                 f"{path} should hold a line of JSON for each event. Found: {error}. It was changed "

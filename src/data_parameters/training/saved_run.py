@@ -126,6 +126,11 @@ class SavedRun:
         return trained if self.labels.excluded is None else trained & ~self.labels.excluded
 
     @cached_property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input: ``(D,)`` where these are features."""
+        return tuple(self._state["input_shape"])
+
+    @cached_property
     def instances(self) -> dict[str, npt.NDArray[Any]]:
         """A column of shape ``(N,)`` by name, as far as the run has them, as of its newest save.
 
@@ -134,8 +139,24 @@ class SavedRun:
 
         Raises:
             FileNotFoundError: The run has saved no checkpoint yet.
-            ValueError: All checkpoints are damaged.
+            ValueError: All checkpoints are damaged, or an older version wrote them.
         """
+        parts = self._state["parts"]
+        columns: dict[str, npt.NDArray[Any]] = {}
+        seen = self.trained
+        if parts.get("dynamics") is not None:
+            dynamics = TrainingDynamics(self.num_instances)
+            dynamics.load_state_dict(parts["dynamics"])
+            seen = seen & (dynamics.count > 0)
+            columns = {name: column.numpy() for name, column in dynamics_columns(dynamics).items()}
+        log_instance = parts.get("data_parameters", {}).get("log_instance")
+        if log_instance is not None:
+            temperature = torch.where(seen, log_instance.float().exp(), np.nan)
+            columns = {"temperature": temperature.numpy(), **columns}
+        return columns
+
+    @cached_property
+    def _state(self) -> dict[str, Any]:
         state, _ = newest_checkpoint(self.path / "checkpoints")
         if state is None:
             raise FileNotFoundError(
@@ -143,18 +164,7 @@ class SavedRun:
                 "or they were removed. Wait for the end of its first epoch, or continue it with: "
                 f"data-parameters train --resume {self.path}"
             )
-        columns: dict[str, npt.NDArray[Any]] = {}
-        seen = self.trained
-        if "dynamics" in state["parts"]:
-            dynamics = TrainingDynamics(self.num_instances)
-            dynamics.load_state_dict(state["parts"]["dynamics"])
-            seen = seen & (dynamics.count > 0)
-            columns = {name: column.numpy() for name, column in dynamics_columns(dynamics).items()}
-        log_instance = state["parts"].get("data_parameters", {}).get("log_instance")
-        if log_instance is not None:
-            temperature = torch.where(seen, log_instance.float().exp(), np.nan)
-            columns = {"temperature": temperature.numpy(), **columns}
-        return columns
+        return state
 
 
 def dynamics_columns(dynamics: TrainingDynamics) -> dict[str, Tensor]:

@@ -45,8 +45,12 @@ class ImageFiles:
         """The path of a file."""
         return str(self._path(index))
 
+    def file(self, index: int) -> str:
+        """The path of a file within the folder."""
+        return os.fsdecode(bytes(self.paths[index]))
+
     def _path(self, index: int) -> Path:
-        return self.folder / os.fsdecode(bytes(self.paths[index]))
+        return self.folder / self.file(index)
 
 
 def load_imagefolder(config: DataConfig) -> TrainingData:

@@ -51,6 +51,9 @@ class EncodedImages(Protocol):
     def name(self, index: int) -> str:
         """What to call the image in a message."""
 
+    def file(self, index: int) -> str:
+        """Name of the image file within the data set; empty where it is none."""
+
 
 class Images(Dataset[Tensor | None]):
     """Images that are decoded each time they are asked for.

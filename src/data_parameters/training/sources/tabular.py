@@ -74,6 +74,11 @@ class ImageColumn:
         """The row in the table."""
         return f"row {int(self.rows[index])} of `{self.column}` in the {self.split} split"
 
+    def file(self, index: int) -> str:
+        """Name of the file that the image was; mostly the table holds the image itself."""
+        image = self.dataset[int(self.rows[index])][self.column] or {"path": None}
+        return Path(image["path"] or "").name
+
 
 class _Part(NamedTuple):
     """The rows of a table that are kept, and what to say about the others."""
@@ -233,11 +238,12 @@ def _texts(
     # Here and below: text needs scikit-learn and no torchvision, and images the other way round.
     from data_parameters.training.sources.text import text_features
 
+    texts = _strings(train, column)
     train_features, test_features = text_features(
-        _strings(train, column), _strings(test, column), max_features=config.max_features
+        texts, _strings(test, column), max_features=config.max_features
     )
     return TrainingData(
-        train=train.with_inputs(train_features),
+        train=replace(train.with_inputs(train_features), texts=texts),
         test=test.with_inputs(test_features),
         class_names=class_names,
     )
