@@ -1,6 +1,7 @@
 """`issues`, `explain` and `train --labels`, as a user calls them."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def test_files_hold_all_instances_worst_first(
     assert sorted(issues["index"]) == list(range(run.num_instances))
     assert (issues["dataset"] == run.dataset).all()
     names = np.array(run.class_names)
-    assert (issues["given_label"] == names[run.labels.given[issues["index"].to_numpy()]]).all()
+    assert (issues["given_label"] == names[run.labels.given.numpy()[issues["index"]]]).all()
     written = json.loads((tmp_path / "i.json").read_text())
     assert [row["index"] for row in written] == issues["index"].tolist()
     pytest.importorskip("pyarrow", reason="Parquet files need pyarrow")
@@ -90,8 +91,6 @@ def test_explain(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_class_names_are_shown_as_text(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import shutil
-
     path = tmp_path / "run"
     shutil.copytree(finished, path)
     data = json.loads((path / "data.json").read_text())
@@ -104,8 +103,8 @@ def test_class_names_are_shown_as_text(
 def test_runs_that_kept_less(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     few = (*TRAIN, "--epochs", "2", "--schedule.milestones")
     main([*few, "--no-dynamics", "--output", str(tmp_path / "s")])
-    main([*few, "--no-instances.learn", "--output", str(tmp_path / "d")])
-    main([*few, "--no-instances.learn", "--no-dynamics", "--output", str(tmp_path / "n")])
+    main([*few, "--instances.no-learn", "--output", str(tmp_path / "d")])
+    main([*few, "--instances.no-learn", "--no-dynamics", "--output", str(tmp_path / "n")])
     capsys.readouterr()
     assert "estimated noise rate" in said(capsys, "issues", tmp_path / "s")
     assert "--no-dynamics" in said(capsys, "explain", tmp_path / "s", 0)

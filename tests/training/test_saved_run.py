@@ -3,11 +3,11 @@
 import csv
 import shutil
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from data_parameters.training.config import NoiseConfig, RuntimeConfig, TrainConfig
 from data_parameters.training.decisions import dataset_fingerprint
@@ -40,7 +40,7 @@ def test_a_finished_run(finished: Path) -> None:
     assert run.class_names == tuple("0123456789")
     assert run.config.epochs == 2
     assert run.dataset == dataset_fingerprint(run.labels.given, run.class_names)
-    assert run.versions["torch"] == torch.__version__
+    assert run.versions["torch"] == version("torch")
     assert run.result is not None
     assert [line["epoch"] for line in run.epochs] == [1, 2]
     assert [snapshot.epoch for snapshot in run.tables] == [1, 2]

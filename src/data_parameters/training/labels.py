@@ -136,7 +136,7 @@ def read_labels(path: Path) -> Labels:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return Labels(**{name: torch.from_numpy(arrays[name]) for name in arrays.files})
-    except (zipfile.BadZipFile, EOFError, TypeError) as error:
+    except (zipfile.BadZipFile, EOFError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} should hold the labels of the run. Found a damaged file: {error}. Start the "
             "run anew."
