@@ -73,6 +73,18 @@ def test_loops_run(place: int, tmp_path: Path) -> None:
     exec(python_blocks("docs/loops.md")[place], names)
 
 
+def test_finding_issues_runs() -> None:
+    [example] = python_blocks("docs/issues.md")
+    names = surroundings()
+    names["labels"] = names["train_set"].tensors[1]
+    names["train_set"] = IndexedDataset(names["train_set"])
+    names["loader"] = DataLoader(names["train_set"], batch_size=8, shuffle=True)
+    names["data_parameters"] = DataParameters(num_instances=40)
+    exec(example, names)
+    assert len(names["issues"]) == 40
+    assert len(names["worst"]) == 20
+
+
 def public_objects() -> list[tuple[str, Any]]:
     names = [name for name in data_parameters.__all__ if name != "functional"]
     objects = [(f"data_parameters.{name}", getattr(data_parameters, name)) for name in names]
@@ -91,7 +103,9 @@ def test_every_public_name_has_its_page(name: str, value: Any) -> None:
         assert section in docstring, f"{name} should document {section}"
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/method.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/method.md", "docs/issues.md"]
+)
 def test_links_inside_the_repository_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     links = re.findall(r"\]\(([^)]+)\)|src=\"([^\"]+)\"", text)

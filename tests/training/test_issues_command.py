@@ -46,7 +46,7 @@ def test_issues(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [rate] = [line for line in out.splitlines() if "estimated noise rate" in line]
     estimated = float(rate.split()[-1].removesuffix("%.")) / 100
     assert estimated == pytest.approx(float(run.labels.changed.float().mean()), abs=0.1)
-    assert out.count("│") == 7 * 5  # five rows
+    assert out.count("│") == 8 * 5  # five rows
     worst = int(out.split("│")[1])
     assert run.labels.changed[worst]
 
@@ -62,6 +62,9 @@ def test_files_hold_all_instances_worst_first(
     assert issues["label_score"].is_monotonic_increasing
     assert sorted(issues["index"]) == list(range(run.num_instances))
     assert (issues["dataset"] == run.dataset).all()
+    margins = run.instances["margin"][issues["index"]], run.instances["clipped_margin"]
+    np.testing.assert_allclose(issues["margin"], margins[0], rtol=1e-5)
+    np.testing.assert_allclose(issues["clipped_margin"], margins[1][issues["index"]], rtol=1e-5)
     names = np.array(run.class_names)
     assert (issues["given_label"] == names[run.labels.given.numpy()[issues["index"]]]).all()
     written = json.loads((tmp_path / "i.json").read_text())

@@ -111,10 +111,10 @@ def named_issues(run: SavedRun, issues: "pandas.DataFrame") -> "pandas.DataFrame
         One row an instance, those without a score last, with the columns that decisions need.
     """
     names = np.array([*run.class_names, ""], dtype=object)  # -1 is the empty one
-    named = issues.copy()
+    named = issues.rename(columns={"margin": "clipped_margin"})  # as instances.csv calls it
     for column in ("given_label", "predicted_label"):
         named[column] = names[issues[column]]
-    for column in ("wrong_fraction", "last_loss", "count"):
+    for column in ("margin", "wrong_fraction", "last_loss", "count"):
         if column in run.instances:
             named[column] = run.instances[column]
     named.insert(0, "index", np.arange(len(named)))
@@ -134,9 +134,10 @@ def _table(issues: "pandas.DataFrame") -> Table:
     table = Table(header_style="bold")
     for name in ("index", "score", "given label", "suggested label"):
         table.add_column(name, justify="right" if name in ("index", "score") else "left")
-    numbers = [name for name in ("temperature", "margin") if name in issues]
-    for name in numbers:
-        table.add_column("σ" if name == "temperature" else name, justify="right")
+    headers = {"temperature": "σ", "margin": "mean margin", "clipped_margin": "clipped margin"}
+    numbers = {name: header for name, header in headers.items() if name in issues}
+    for header in numbers.values():
+        table.add_column(header, justify="right")
     for _, row in issues.iterrows():
         style = "red" if row.is_label_issue else ""
         suggestion = row.predicted_label if row.is_label_issue else ""
