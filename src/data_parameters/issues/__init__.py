@@ -1,0 +1,15 @@
+"""Which labels are probably wrong, how many, and what they should be."""
+
+from data_parameters.issues.find import find_label_issues
+from data_parameters.issues.rates import class_noise_rates, noise_rate, suggestion_matrix
+from data_parameters.issues.scores import label_quality_scores
+from data_parameters.issues.threshold import score_threshold
+
+__all__ = [
+    "class_noise_rates",
+    "find_label_issues",
+    "label_quality_scores",
+    "noise_rate",
+    "score_threshold",
+    "suggestion_matrix",
+]

@@ -1,0 +1,93 @@
+"""How far each label is to be trusted.
+
+Legend: N instances. Scores are in [0, 1], and lower is worse.
+"""
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from data_parameters.issues.columns import Column, checked_column, checked_labels
+
+__all__ = ["Method", "label_quality_scores"]
+
+Method = Literal["auto", "temperature", "margin", "combined"]
+
+# How much one unit of log-temperature weighs against one logit of the margin.
+TEMPERATURE_WEIGHT = 0.05
+
+
+def label_quality_scores(
+    labels: Column,
+    *,
+    temperature: Column | None = None,
+    margin: Column | None = None,
+    method: Method = "auto",
+) -> npt.NDArray[np.float64]:
+    r"""How far each given label is to be trusted.
+
+    With :math:`m` the mean margin over training and :math:`\sigma` the learned temperature,
+
+    .. math::
+        q = \frac{1}{1 + e^{-r}}, \qquad
+        r = m, \quad r = -\ln\sigma, \quad \text{or} \quad r = m - 0.05 \ln\sigma
+
+    for the margin alone (the probability of the given label against its strongest rival, at the
+    mean margin), the temperature alone (:math:`1 / (1 + \sigma)`), and both combined. The clipped
+    margin of :class:`TrainingDynamics` serves best: it finds wrong labels also after the network
+    has learned them by heart, and the temperature then tells apart the instances whose margin was
+    never below the cut. The benchmark of label issues in the documentation compares them.
+
+    Args:
+        labels: Given labels, shape ``(N,)``.
+        temperature: Learned temperatures above 0, shape ``(N,)``; NaN where never seen.
+        margin: Mean margins in logits, shape ``(N,)``; NaN where never seen.
+        method: ``"auto"`` takes what is given.
+
+    Returns:
+        Scores of shape ``(N,)`` in [0, 1], float64, lower is worse; NaN where an input is.
+
+    Raises:
+        ValueError: Neither is given, the method needs one that is not, a shape does not fit, or a
+            temperature is not above 0.
+
+    Example:
+        >>> label_quality_scores([0, 1, 1], margin=[1.0, -2.0, 1.0], temperature=[0.5, 4.0, 2.0])
+        array([0.73781783, 0.11211524, 0.72419021])
+
+    References:
+        Pleiss et al., "Identifying Mislabeled Data using the Area Under the Margin Ranking",
+        NeurIPS 2020 (the mean margin). Saxena, Tuzel and DeCoste, "Data Parameters", NeurIPS 2019.
+    """
+    num_instances = len(checked_labels(labels))
+    sigma = checked_column("temperature", temperature, num_instances)
+    mean_margin = checked_column("margin", margin, num_instances)
+    columns = {"temperature": sigma, "margin": mean_margin}
+    given = [name for name, column in columns.items() if column is not None]
+    needed = {"combined": [*columns], "auto": given}.get(method, [method])
+    if method not in ("auto", "combined", *columns):
+        raise ValueError(
+            "`method` should be auto, temperature, margin or combined. Found "
+            f"{method!r}. Leave it out to use what is given."
+        )
+    if not needed or not set(needed) <= set(given):
+        raise ValueError(
+            f"`temperature`, `margin` or both should be given, as `method` needs. Found "
+            f"{' and '.join(given) or 'neither'} for method {method!r}. Take them from "
+            "DataParameters and TrainingDynamics."
+        )
+    logit = np.zeros(num_instances)
+    if mean_margin is not None and "margin" in needed:
+        logit += mean_margin
+    if sigma is not None and "temperature" in needed:
+        if bool((sigma <= 0).any()):
+            row = int(np.flatnonzero(sigma <= 0)[0])
+            raise ValueError(
+                "`temperature` should be above 0, or NaN where an instance was never seen. Found "
+                f"{sigma[row]} in row {row}. Give temperatures, not their logarithms."
+            )
+        logit -= (TEMPERATURE_WEIGHT if "margin" in needed else 1.0) * np.log(sigma)
+    with np.errstate(invalid="ignore"):  # NaN stays NaN, and nothing overflows
+        scores: npt.NDArray[np.float64] = np.exp(-np.logaddexp(0.0, -logit))
+    return scores
