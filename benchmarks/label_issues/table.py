@@ -1,4 +1,7 @@
-"""The tables of `results/label_issues.md`, from what the trainings left."""
+"""The tables of `results/label_issues.md`, from what the trainings left.
+
+Needs cleanlab, which is no dependency of the library: `pip install cleanlab`.
+"""
 
 import argparse
 import json

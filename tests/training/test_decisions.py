@@ -136,6 +136,19 @@ def test_a_number_is_a_name_where_classes_are_named_by_numbers(tmp_path: Path) -
         read_decisions(path, given, names)
 
 
+def test_a_name_that_two_classes_share_asks_for_a_number(tmp_path: Path) -> None:
+    names = ("crane", "heron", "crane")
+    given = torch.tensor([2, 1])
+    dataset = dataset_fingerprint(given, names)
+    fine = line(given="crane", dataset=dataset)
+    assert read_decisions(written(tmp_path, fine), given, names)[0].given_label == 2
+    wrong = line(index="1", given="heron", decision="wrong", label="crane", dataset=dataset)
+    with pytest.raises(ValueError, match=r"the classes 0, 2\. Write the number"):
+        read_decisions(written(tmp_path, wrong), given, names)
+    wrong = wrong.replace(",crane,", ",2,")
+    assert read_decisions(written(tmp_path, wrong), given, names)[0].label == 2
+
+
 def test_reviews_follow_one_another(tmp_path: Path) -> None:
     """The second file is about the labels that the first one left."""
     labels = Labels(given=GIVEN, true=torch.tensor([1, 1, 2, 3, 0, 1]), source_rows=ROWS)

@@ -156,7 +156,7 @@ def read_decisions(
                 f"time, after line {seen[index]}. Remove one of the two lines."
             )
         seen[index] = line
-        decision = _decision(where, index, row, classes)
+        decision = _decision(where, index, row, int(given_labels[index]), classes)
         _check_instance(where, decision, given_labels, class_names, source_rows)
         decisions.append(decision)
     return decisions
@@ -182,12 +182,15 @@ def _rows(path: Path) -> Iterable[tuple[int, Mapping[str, str]]]:
             ) from error
 
 
-def _classes(class_names: Sequence[str]) -> dict[str, int]:
-    """Classes by what a file may call them."""
-    numbers = {str(number): number for number in range(len(class_names))}
-    names = {name.strip(): number for number, name in enumerate(class_names)}
+def _classes(class_names: Sequence[str]) -> dict[str, list[int]]:
+    """Classes by what a file may call them; several classes may have the same name."""
+    classes: dict[str, list[int]] = {}
+    for number, name in enumerate(class_names):
+        classes.setdefault(name.strip(), []).append(number)
     # A number is no name for a class where another class may be named so.
-    return names if any(name.isdecimal() for name in names) else {**numbers, **names}
+    if not any(name.isdecimal() for name in classes):
+        classes |= {str(number): [number] for number in range(len(class_names))}
+    return classes
 
 
 def _number(where: str, column: str, text: str, size: int) -> int:
@@ -200,18 +203,30 @@ def _number(where: str, column: str, text: str, size: int) -> int:
     return number
 
 
-def _class(where: str, column: str, text: str, classes: Mapping[str, int]) -> int:
-    if text.strip() not in classes:
-        names = ", ".join(list(classes)[-5:])
+def _class(
+    where: str, column: str, text: str, classes: Mapping[str, list[int]], preferred: int = -1
+) -> int:
+    """The class of a name; of several that share it the preferred one."""
+    found = classes.get(text.strip(), [])
+    if not found:
         raise ValueError(
-            f"{where}: `{column}` should be a class of the data set, such as {names}. Found "
-            f"{text[:100]!r}."
+            f"{where}: `{column}` should be a class of the data set, such as "
+            f"{', '.join(list(classes)[:5])}. Found {text[:100]!r}."
         )
-    return classes[text.strip()]
+    if len(found) > 1 and preferred not in found:
+        raise ValueError(
+            f"{where}: `{column}` should say which class is meant. Found {text[:100]!r}, the name "
+            f"of the classes {', '.join(map(str, found))}. Write the number."
+        )
+    return preferred if preferred in found else found[0]
 
 
 def _decision(
-    where: str, index: int, row: Mapping[str, str], classes: Mapping[str, int]
+    where: str,
+    index: int,
+    row: Mapping[str, str],
+    given_label: int,
+    classes: Mapping[str, list[int]],
 ) -> Decision:
     verdict = next((name for name in VERDICTS if name == row["decision"].strip()), None)
     if verdict is None:
@@ -219,10 +234,11 @@ def _decision(
             f"{where}: `decision` should be one of {', '.join(VERDICTS)}. Found "
             f"{row['decision'][:100]!r}."
         )
-    given = _class(where, "given_label", row["given_label"], classes)
+    given = _class(where, "given_label", row["given_label"], classes, preferred=given_label)
     label = None
     if row["label"].strip():
-        label = _class(where, "label", row["label"], classes)
+        preferred = -1 if verdict == "wrong" else given
+        label = _class(where, "label", row["label"], classes, preferred=preferred)
     if verdict == "wrong" and (label is None or label == given):
         found = "none" if label is None else "the given one"
         raise ValueError(

@@ -61,6 +61,11 @@ def apply_reviews(
     """
     reviews = []
     for file in files:
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"{file} should be a CSV file of decisions. Found none. Say where it is with "
+                "--labels; a resume, too, takes it from another place."
+            )
         dataset = dataset_fingerprint(labels.given, class_names)
         decisions = read_decisions(file, labels.given, class_names, source_rows=labels.source_rows)
         given = labels.given.clone()
