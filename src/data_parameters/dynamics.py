@@ -14,6 +14,8 @@ from data_parameters.storage import lazy_zeros
 
 __all__ = ["TrainingDynamics"]
 
+CLASSES = ("prediction", "rival")  # columns that hold classes, not numbers
+
 
 class TrainingDynamics:
     r"""Running statistics of each training instance, gathered beside the training.
@@ -122,31 +124,26 @@ class TrainingDynamics:
             "clipped_margin": margin.clamp(max=1.0),
             "confidence": log_p.exp(),
             "wrong": margin < 0,
-        }
-        columns = {name: column.to(device, torch.float32) for name, column in columns.items()}
-        last = {
             "loss": -log_p,
-            "margin": margin,
             "prediction": torch.where(margin < 0, rival, classes.squeeze(1)),
+            "rival": rival,
+            # By how much more likely the rival is: p_rival - p_given, where that is above 0.
+            "votes": ((log_p - margin).exp() - log_p.exp()).clamp(min=0),
         }
-        last = {name: column.to(device, self._last[name].dtype) for name, column in last.items()}
+        columns = {
+            name: column.to(device, torch.int32 if name in CLASSES else torch.float32)
+            for name, column in columns.items()
+        }
         counted = ~ignored.to(device, non_blocking=True)
-        counted &= columns["margin"].isfinite() & last["loss"].isfinite()
-        for name, column in columns.items():
-            self._sums[name].index_add_(0, rows, torch.where(counted, column, 0.0))
-        self._count.index_add_(0, rows, counted.to(torch.int64))
+        counted &= columns["margin"].isfinite() & columns["loss"].isfinite()
 
+        for name, total in self._sums.items():
+            total.index_add_(0, rows, torch.where(counted, columns[name], 0.0))
+        self._count.index_add_(0, rows, counted.to(torch.int64))
         rows, kept, counted = _last_of_each_row(rows, counted)
-        for name, column in last.items():
-            old = self._last[name]
-            old[rows] = torch.where(counted, column[kept], old[rows])
-        # By how much more likely the rival is: p_rival - p_given, where that is above 0.
-        votes = ((log_p - margin).exp() - log_p.exp()).clamp(min=0)
-        self._vote(
-            rows,
-            rival.to(device, torch.int32)[kept],
-            torch.where(counted, votes.to(device, torch.float32)[kept], 0.0),
-        )
+        for name, last in self._last.items():
+            last[rows] = torch.where(counted, columns[name][kept], last[rows])
+        self._vote(rows, columns["rival"][kept], columns["votes"][kept].where(counted, 0.0))
 
     def _vote(self, rows: Tensor, rival: Tensor, votes: Tensor) -> None:
         """A weighted majority vote in O(1) memory a row: other candidates' votes are subtracted."""
