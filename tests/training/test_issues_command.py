@@ -189,3 +189,21 @@ def test_another_data_sets_decisions_are_refused(
     message = refused(capsys, *words)
     assert f"{file}, line 2: `dataset` should be" in message
     assert not (tmp_path / "r").exists()
+
+
+def test_explain_shows_what_a_person_looks_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Texts as text, whatever is in them; and the names of image files."""
+    pytest.importorskip("datasets", reason="Parquet files need datasets")
+    from tables import write_texts
+
+    texts = [f"[red]number {i}[/red] <script>alert({i})</script> of words" for i in range(8)]
+    write_texts(tmp_path / "data", text=texts, label=[0, 1] * 4)
+    words = ("--epochs", "1", "--batch-size", "4", "--runtime.device", "cpu", "--output")
+    few = ("train", "--recipe", "text", "--data.path", tmp_path / "data", *words, tmp_path / "t")
+    said(capsys, *few)
+    out = said(capsys, "explain", tmp_path / "t", 3)
+    assert f"Text: {texts[3]}" in out
+    shutil.rmtree(tmp_path / "data")
+    assert "The data set could not be read" in said(capsys, "explain", tmp_path / "t", 3)
