@@ -51,6 +51,9 @@ def test_wheel_without_extras(tmp_path: Path) -> None:
     [wheel] = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert "data_parameters/py.typed" in names
+    assets = {path.name for path in (ROOT / "src/data_parameters/report/assets").iterdir()}
+    assert {f"data_parameters/report/assets/{name}" for name in assets} <= set(names)
+    assert {"page.html", "style.css", "review.js"} <= assets
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not [name for name in names if name.startswith(("tests", "benchmarks"))]
 
