@@ -26,7 +26,12 @@ CORE = {
     "optim": {"distributed", "storage"},
 }
 EVERYTHING_BELOW = {*CORE, "data_parameters"}
-APPLICATION = {"training": EVERYTHING_BELOW, "cli": {*EVERYTHING_BELOW, "training"}}
+# The report shows what it is given: the training fills it, and not the other way round.
+APPLICATION = {
+    "report": EVERYTHING_BELOW,
+    "training": {*EVERYTHING_BELOW, "report"},
+    "cli": {*EVERYTHING_BELOW, "training"},
+}
 ALLOWED = {**CORE, **APPLICATION, "__init__": set(CORE)}
 
 

@@ -20,6 +20,7 @@ commands:
   train       train a classifier on your data
   issues      which labels of a run are probably wrong, and how many
   explain     what a run knows about one instance
+  report      a run as one web page, to look at it and to review its labels
   --version   print the version
 
 data-parameters COMMAND --help lists the options of a command."""
@@ -42,7 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: Words of the command line; ``None`` takes those of the process.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    commands = {"demo": _demo, "train": _train, "issues": _issues, "explain": _explain}
+    commands = {
+        "demo": _demo,
+        "train": _train,
+        "issues": _issues,
+        "explain": _explain,
+        "report": _report,
+    }
     if words == ["--version"]:
         print(f"data-parameters {version('data-parameters')}")
     elif words and words[0] in commands:
@@ -156,3 +163,12 @@ def _explain(words: list[str]) -> None:
     from data_parameters.training.explain import ExplainConfig, explain
 
     explain(tyro.cli(ExplainConfig, prog="data-parameters explain", args=words))
+
+
+def _report(words: list[str]) -> None:
+    import tyro
+
+    from data_parameters.training.run_report import ReportConfig, write_report
+
+    page = write_report(tyro.cli(ReportConfig, prog="data-parameters report", args=words))
+    print(f"Open {page} in a browser.")

@@ -171,6 +171,9 @@ class RuntimeConfig:
     num_workers: int = 0
     """Processes that decode images of a folder; 0 decodes in the main process."""
 
+    report: bool = True
+    """Make report.html at the end: the run as one web page, with a table to review its labels."""
+
     channels_last: bool = False
     """Memory format that convolutions on CUDA prefer."""
 
@@ -284,6 +287,17 @@ class TrainConfig:
                 f"`accumulate` should be at most `batch_size`. Found {self.accumulate} and "
                 f"{self.batch_size}."
             )
+
+    @property
+    def level(self) -> str:
+        """Which data parameters the run learns, in words."""
+        levels = {
+            (False, False): "no data parameters",
+            (True, False): "class parameters",
+            (False, True): "instance parameters",
+            (True, True): "class and instance parameters",
+        }
+        return levels[self.classes.learn, self.instances.learn]
 
 
 def _in_range(name: str, value: float, low: float, high: float) -> None:

@@ -6,7 +6,7 @@ from torch import Tensor
 from data_parameters import DataParameters
 from data_parameters.training.data import Split
 
-__all__ = ["extreme_images"]
+__all__ = ["extreme_images", "images_of"]
 
 NUM_IMAGES = 16
 
@@ -34,11 +34,20 @@ def extreme_images(
         "instance/highest": candidates[order[:NUM_IMAGES]],
         "instance/lowest": candidates[order[-NUM_IMAGES:].flip(0)],
     }
-    found = {name: _images(split.to_evaluate(), which.tolist()) for name, which in rows.items()}
+    found = {name: images_of(split.to_evaluate(), which.tolist()) for name, which in rows.items()}
     return {name: images for name, images in found.items() if images is not None}
 
 
-def _images(split: Split, rows: list[int]) -> Tensor | None:
+def images_of(split: Split, rows: list[int]) -> Tensor | None:
+    """Some inputs as images to look at.
+
+    Args:
+        split: A split, as a model is evaluated on it.
+        rows: Which instances; those that cannot be decoded are left out.
+
+    Returns:
+        Images in [0, 1], shape ``(K, C, H, W)``; ``None`` where the inputs are not images.
+    """
     if isinstance(split.inputs, Tensor) and split.inputs.dtype == torch.uint8:
         return split.inputs[rows].float() / 255
     if isinstance(split.inputs, Tensor):

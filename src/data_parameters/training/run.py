@@ -269,6 +269,7 @@ class Run:
                 result = write_result(
                     self.folder, self.config, self.parts, self.labels, self.data, self.trained
                 )
+            self._report()
             for line in result.lines():
                 self.journal.say(line)
         except OSError as error:
@@ -278,6 +279,22 @@ class Run:
             )
             raise
         return result
+
+    def _report(self) -> None:
+        if not self.config.runtime.report:
+            return
+        # The run is done; whatever hinders its report, such as a missing Pillow, is no harm to it.
+        try:
+            from data_parameters.training.run_report import ReportConfig, write_report
+
+            path = write_report(ReportConfig(run=self.folder.path), self.data)
+        except Exception as error:
+            self.journal.say(
+                f"The report could not be made ({type(error).__name__}: {error}). Once the cause "
+                f"is mended, make it with: data-parameters report {self.folder.path}"
+            )
+        else:
+            self.journal.say(f"Look at the labels in {path}.")
 
     def _introduce(self) -> None:
         say, data, changed = self.journal.say, self.data, self.labels.changed
@@ -293,7 +310,7 @@ class Run:
         say(
             f"{len(self.labels.given):,} training instances{wrong}{held_out}, "
             f"{len(data.test.labels):,} test instances, {len(data.class_names)} classes; "
-            f"{_level(self.config)}."
+            f"{self.config.level}."
         )
         for review in self.reviews:
             say(str(review))
@@ -364,13 +381,3 @@ def _warnings_as_notes() -> Iterator[list[str]]:
     with warnings.catch_warnings(record=True) as caught:
         yield notes
     notes += [f"Warning: {warning.message}" for warning in caught]
-
-
-def _level(config: TrainConfig) -> str:
-    levels = {
-        (False, False): "no data parameters",
-        (True, False): "class parameters",
-        (False, True): "instance parameters",
-        (True, True): "class and instance parameters",
-    }
-    return levels[config.classes.learn, config.instances.learn]
