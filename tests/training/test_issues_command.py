@@ -91,6 +91,21 @@ def test_explain(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ranks == sorted(ranks)
 
 
+def test_a_run_that_has_not_ended_says_so(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "run"
+    shutil.copytree(finished, path)
+    (path / "result.json").unlink()
+    max((path / "checkpoints").iterdir()).unlink()
+    for words in (("issues", path), ("explain", path, 3)):
+        assert said(capsys, *words).startswith("The run has not ended: this is how it stood after")
+    assert "not ended" not in said(capsys, "issues", finished)
+    for checkpoint in (path / "checkpoints").iterdir():
+        checkpoint.unlink()
+    assert "Wait for the end of its first epoch" in refused(capsys, "issues", path)
+
+
 def test_class_names_are_shown_as_text(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -91,7 +91,8 @@ def explain(config: ExplainConfig) -> None:
     issues = needed_issues(run)
     console = wide_console()
     ranked = issues.sort_values("label_score", kind="stable", na_position="last")
-    for line in [*_facts(run, issues, ranked, index), *_seen(run, index)]:
+    standing = [] if run.standing is None else [run.standing]
+    for line in [*standing, *_facts(run, issues, ranked, index), *_seen(run, index)]:
         console.print(line, markup=False)
     _print_moments(console, run, index)
     _print_neighbours(console, run, ranked, index)

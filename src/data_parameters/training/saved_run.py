@@ -101,6 +101,14 @@ class SavedRun:
         path = self.path / "result.json"
         return _read_json(path) if path.is_file() else None
 
+    @property
+    def standing(self) -> str | None:
+        """That the run has not ended, and where it stands; ``None`` where it has."""
+        if self.result is not None:
+            return None
+        epoch = self._state["progress"]["epoch"]
+        return f"The run has not ended: this is how it stood after epoch {epoch}."
+
     @cached_property
     def epochs(self) -> list[dict[str, Any]]:
         """Losses, accuracies and statistics after each epoch, a dictionary an epoch."""

@@ -56,6 +56,8 @@ def show_issues(config: IssuesConfig) -> None:
     run = SavedRun.open(config.run)
     issues = needed_issues(run)
     console = wide_console()
+    if run.standing is not None:
+        console.print(run.standing)
     rates = class_noise_rates(issues, num_classes=len(run.class_names))
     num_scored, num_issues = int(rates["num_instances"].sum()), int(rates["num_issues"].sum())
     unseen = len(issues) - num_scored
