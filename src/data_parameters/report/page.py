@@ -26,7 +26,15 @@ from data_parameters.report.content import (
 
 __all__ = ["embedded_json", "page_data", "render_page"]
 
-SCRIPTS = ("dom.js", "charts.js", "overview.js", "decisions.js", "dialogs.js", "review.js")
+SCRIPTS = (
+    "dom.js",
+    "charts.js",
+    "overview.js",
+    "decisions.js",
+    "dialogs.js",
+    "review.js",
+    "main.js",
+)
 MAX_EPOCHS = 60  # that a trajectory keeps
 MAX_PAIRS = 4000
 
