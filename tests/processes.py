@@ -1,41 +1,52 @@
-"""A training run that is split over processes. A module of its own, so that they can import it."""
+"""Real processes, joined by gloo, for tests."""
 
+import importlib.util
+import inspect
+import multiprocessing
+import tempfile
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.multiprocessing as mp
 
-from data_parameters import DataParameters, SparseSGD, functional
-
-NUM_STEPS, BATCH_SIZE = 30, 8
-
-
-def train(rank: int, num_processes: int, options: dict[str, Any]) -> list[torch.Tensor]:
-    joint = DataParameters(num_classes=4, num_instances=40)
-    groups = joint.param_groups(lr_class=0.1, lr_instance=0.8, weight_decay_class=0.01)
-    optimizer = SparseSGD(groups, momentum=0.9, **options)
-    generator = torch.Generator().manual_seed(3)
-    for step in range(NUM_STEPS):
-        logits = torch.randn(BATCH_SIZE, 4, generator=generator)
-        target = torch.randint(4, (BATCH_SIZE,), generator=generator)
-        index = torch.randint(40, (BATCH_SIZE,), generator=generator)
-        optimizer.zero_grad()
-        # In every third step only rank 0 has samples, whose mean then counts twice in one process.
-        alone = step % 3 == 2
-        mine = slice(0, 4) if alone else slice(rank, None, num_processes)
-        if rank == 0 or not alone:
-            temperature = joint(target[mine], index[mine])
-            loss = functional.cross_entropy(logits[mine], target[mine], temperature)
-            (loss / 2 if alone and num_processes == 1 else loss).backward()
-        optimizer.step()
-    assert joint.log_class is not None
-    assert joint.log_instance is not None
-    return [joint.log_class.detach(), joint.log_instance.detach()]
+# The server imports once what torch.optim wants, and every process is a fork of it.
+multiprocessing.set_forkserver_preload(["torch._dynamo", "pytest", "data_parameters"])
 
 
-def process(rank: int, rendezvous: str, output: str, options: dict[str, Any]) -> None:
+def run_processes(work: Callable[..., Any], num_processes: int, *arguments: Any) -> list[Any]:
+    """What ``work(rank, *arguments)`` returns in each of some processes joined by gloo."""
+    with tempfile.TemporaryDirectory() as folder:
+        mp.start_processes(
+            _join,
+            (inspect.getfile(work), work.__name__, num_processes, folder, arguments),
+            nprocs=num_processes,
+            start_method="forkserver",
+        )
+        return [
+            torch.load(f"{folder}/{rank}.pt", weights_only=False) for rank in range(num_processes)
+        ]
+
+
+def _join(rank: int, file: str, name: str, num_processes: int, folder: str, arguments: Any) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
-    torch.save(train(rank, 2, options), f"{output}/{rank}.pt")
-    dist.barrier()  # a process that leaves early may abort the other
-    dist.destroy_process_group()
+    work = _function(file, name)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=num_processes
+    )
+    torch.save(work(rank, *arguments), f"{folder}/{rank}.pt")
+    if dist.is_initialized():  # a process that failed on purpose has left
+        dist.barrier()  # a process that leaves early may abort the others
+        dist.destroy_process_group()
+
+
+def _function(file: str, name: str) -> Callable[..., Any]:
+    """By its file, because pytest imports test files under names that nobody else can import."""
+    spec = importlib.util.spec_from_file_location("work", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    function: Callable[..., Any] = getattr(module, name)
+    return function

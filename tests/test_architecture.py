@@ -20,7 +20,7 @@ CORE = {
     "issues": set(),
     "monitor": set(),
     "rows": set(),
-    "dynamics": {"rows", "storage"},
+    "dynamics": {"distributed", "rows", "storage"},
     "lookup": {"rows"},
     "parameters": {"lookup", "storage", "distributed"},
     "optim": {"distributed", "storage"},

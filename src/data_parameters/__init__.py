@@ -1,6 +1,6 @@
 """Learnable data parameters for PyTorch: a temperature for every class and training instance."""
 
-from data_parameters import functional
+from data_parameters import distributed, functional
 from data_parameters.dynamics import TrainingDynamics
 from data_parameters.indexing import IndexedDataset, check_loader
 from data_parameters.issues import find_label_issues, label_quality_scores
@@ -16,6 +16,7 @@ __all__ = [
     "TrainingDynamics",
     "check_loader",
     "corrupt_labels",
+    "distributed",
     "find_label_issues",
     "functional",
     "label_quality_scores",

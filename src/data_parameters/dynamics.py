@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed import ProcessGroup
 
+from data_parameters.distributed import all_gather_columns
 from data_parameters.rows import checked_rows, integers
 from data_parameters.storage import lazy_zeros
 
@@ -35,10 +37,15 @@ class TrainingDynamics:
     statistics are those of plain logits; a temperature changes none of them but what the model
     learns.
 
+    Where :mod:`torch.distributed` is initialised, ``update`` gathers the minibatches of all
+    processes, so that each holds the statistics that one process would. Every process has to call
+    it equally often; one without samples gives empty tensors.
+
     Args:
         num_instances: Number of training instances :math:`N`.
         ignore_index: A target with this value is not counted.
         device: Where the statistics live. Minibatches may lie on another device.
+        process_group: The processes that share the training set; ``None`` for all.
 
     Raises:
         ValueError: ``num_instances`` is not positive.
@@ -65,11 +72,13 @@ class TrainingDynamics:
         *,
         ignore_index: int = -100,
         device: torch.device | str | None = None,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         if num_instances < 1:
             raise ValueError(f"`num_instances` should be at least 1. Found {num_instances}.")
         self.num_instances = num_instances
         self.ignore_index = ignore_index
+        self.process_group = process_group
         names = ("margin", "clipped_margin", "confidence", "wrong")
         self._sums = {name: lazy_zeros(num_instances, device=device) for name in names}
         last = {"loss": torch.float32, "margin": torch.float32, "prediction": torch.int32}
@@ -136,6 +145,10 @@ class TrainingDynamics:
         }
         counted = ~ignored.to(device, non_blocking=True)
         counted &= columns["margin"].isfinite() & columns["loss"].isfinite()
+        rows, counted, *gathered = all_gather_columns(
+            [rows, counted, *columns.values()], process_group=self.process_group
+        )
+        columns = dict(zip(columns, gathered, strict=True))
 
         for name, total in self._sums.items():
             total.index_add_(0, rows, torch.where(counted, columns[name], 0.0))

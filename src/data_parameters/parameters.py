@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_module_registration_hook
+from torch.nn.parallel import DistributedDataParallel
 
 from data_parameters.lookup import look_up
 from data_parameters.storage import lazy_zeros
@@ -328,3 +330,25 @@ def _joint(class_part: Tensor, instance_part: Tensor) -> Tensor:
         )
     parts = [p.reshape(p.shape + (1,) * (dims - p.ndim)) for p in (class_part, instance_part)]
     return parts[0] + parts[1]
+
+
+def _refuse_in_ddp(module: nn.Module, name: str, part: nn.Module | None) -> None:
+    """Refuse at construction what would fail, or hang, in the first backward pass."""
+    if part is None or not isinstance(module, DistributedDataParallel):
+        return
+    ignored = getattr(part, "_ddp_params_and_buffers_to_ignore", ())
+    for place, inner in part.named_modules():
+        if not isinstance(inner, DataParameters):
+            continue
+        prefix = f"{place}." if place else ""
+        reduced = [table for table, value in inner.named_parameters() if value.requires_grad]
+        if any(prefix + table not in ignored for table in reduced):
+            raise ValueError(
+                "A model that is wrapped in DistributedDataParallel should not contain the tables, "
+                f"whose sparse gradients it cannot reduce. Found DataParameters as "
+                f"{place or 'the model'!r}. Keep it beside the model: SparseSGD and SparseAdamW "
+                "exchange its rows themselves."
+            )
+
+
+register_module_module_registration_hook(_refuse_in_ddp)

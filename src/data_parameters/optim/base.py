@@ -12,8 +12,13 @@ from torch.distributed import ProcessGroup
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
-from data_parameters.distributed import all_gather_rows, world_size
-from data_parameters.optim.rows import entries, sum_by_row
+from data_parameters.distributed import (
+    all_gather_columns,
+    check_agreement,
+    digest,
+    world_size,
+)
+from data_parameters.optim.rows import Entries, entries, sum_by_row
 from data_parameters.storage import lazy_zeros
 
 __all__ = ["SparseOptimizer"]
@@ -25,6 +30,12 @@ class SparseOptimizer(Optimizer, ABC):
     A subclass says in :meth:`_move` how one row moves, from values to values.
     """
 
+    # Tells GradScaler to call `step` on an overflow as well, because the other processes wait in
+    # it; `grad_scale` and `found_inf` are what it hands over.
+    _step_supports_amp_scaling = True
+    grad_scale: Tensor | None
+    found_inf: Tensor
+
     def __init__(
         self, params: ParamsT, defaults: dict[str, Any], process_group: ProcessGroup | None
     ) -> None:
@@ -33,6 +44,7 @@ class SparseOptimizer(Optimizer, ABC):
         # Not among the defaults: those are saved in checkpoints, and a process group cannot be.
         self.process_group = process_group
         self._warned_of_skipped_rows = False
+        self._replicas_agree = False
 
     @abstractmethod
     def _state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
@@ -53,6 +65,10 @@ class SparseOptimizer(Optimizer, ABC):
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update the touched rows once.
 
+        Where several processes share the tables, every one has to call this, equally often; one
+        without samples has nothing to add. Before the first step they compare what they hold.
+        Where a ``GradScaler`` finds a gradient that is not finite in one process, none moves.
+
         Args:
             closure: Clears the gradients, computes the loss anew, and calls ``backward``.
 
@@ -60,8 +76,8 @@ class SparseOptimizer(Optimizer, ABC):
             The loss of the closure, if one is given.
 
         Raises:
-            ValueError: A gradient is not sparse, or a table not one-dimensional. Nothing is
-                changed then.
+            ValueError: A gradient is not sparse, or a table not one-dimensional, or the processes
+                hold different tables. Nothing is changed then.
         """
         loss = None
         if closure is not None:
@@ -70,22 +86,79 @@ class SparseOptimizer(Optimizer, ABC):
         tables = [(group, table) for group in self.param_groups for table in group["params"]]
         for _, table in tables:
             _check_gradient(table)
-        # A process without a gradient still has to hear of the others' rows.
-        alone = world_size(self.process_group) == 1
-        for group, table in tables:
-            if table.grad is not None or not alone:
-                self._step_table(group, table)
+        found = [entries(table) for _, table in tables]
+        overflow = None
+        if hasattr(self, "found_inf"):
+            found, overflow = self._unscaled(found)
+        if world_size(self.process_group) > 1:
+            if not self._replicas_agree:
+                self.check_replicas()
+            found, overflow = self._all_gather(found, overflow)
+        for (group, table), of_table in zip(tables, found, strict=True):
+            if len(of_table.rows) > 0:
+                self._step_table(group, table, of_table, overflow)
         return loss
 
-    def _step_table(self, group: dict[str, Any], table: Tensor) -> None:
-        columns = all_gather_rows(*entries(table), process_group=self.process_group)
-        if len(columns[0]) == 0:
-            return
-        rows, grad, count, first = sum_by_row(*columns)
+    def _unscaled(self, found: list[Entries]) -> tuple[list[Entries], Tensor]:
+        """Gradients without the loss scale, and whether one was found that is not finite."""
+        overflow = torch.as_tensor(self.found_inf, dtype=torch.float32)  # 0 without any gradient
+        if self.grad_scale is not None:  # else GradScaler.unscale_ has been called
+            factor = self.grad_scale.reciprocal()
+            found = [
+                entry._replace(grad=entry.grad * factor.to(entry.grad.device, non_blocking=True))
+                for entry in found
+            ]
+        return found, overflow
+
+    def _all_gather(
+        self, found: list[Entries], overflow: Tensor | None
+    ) -> tuple[list[Entries], Tensor]:
+        """The entries of all processes, by rank, and whether any of them overflows."""
+        device = found[0].rows.device
+        mine = torch.zeros((), device=device) if overflow is None else overflow.to(device)
+        columns = [column.to(device) for entry in found for column in entry]
+        *gathered, overflows = all_gather_columns(
+            [*columns, mine.reshape(1)], process_group=self.process_group
+        )
+        triples = zip(found, zip(*[iter(gathered)] * 3, strict=True), strict=True)
+        everyone = [
+            Entries(*(c.to(mine.rows.device) for c in columns)) for mine, columns in triples
+        ]
+        return everyone, overflows.sum()
+
+    def check_replicas(self) -> None:
+        """Compare sizes, settings, values and state of the tables over the processes.
+
+        The first step does so by itself. It reads the whole tables once. Every process has to
+        call it.
+
+        Raises:
+            ValueError: The processes hold different tables. The message says what differs.
+        """
+        facts: dict[str, Any] = {}
+        for number, group in enumerate(self.param_groups):
+            name = group.get("name", f"group {number}")
+            for key, value in group.items():
+                if key != "params":
+                    facts[f"{name}: {key}"] = float(value) if isinstance(value, Tensor) else value
+            for place, table in enumerate(group["params"]):
+                where = name if len(group["params"]) == 1 else f"{name}[{place}]"
+                facts[f"{where}: rows"] = len(table)
+                facts[f"{where}: type"] = str(table.dtype)
+                facts[f"{where}: digest of the log-temperatures"] = digest(table)
+                for key, value in self.state[table].items():
+                    facts[f"{where}: digest of {key}"] = digest(value)
+        check_agreement(facts, process_group=self.process_group)
+        self._replicas_agree = True
+
+    def _step_table(
+        self, group: dict[str, Any], table: Tensor, found: Entries, overflow: Tensor | None
+    ) -> None:
+        rows, grad, count, first = sum_by_row(*found)
         # Each process takes the mean over its own samples.
         grad = grad / world_size(self.process_group)
         if group["per_sample"]:
-            grad = grad * columns[2].sum()
+            grad = grad * found.occurrences.sum()
 
         tables = {name: self._state_table(table, name) for name in self._state_names(group)}
         old_value = table.index_select(0, rows)
@@ -95,6 +168,8 @@ class SparseOptimizer(Optimizer, ABC):
             value = value.clamp(*group["bounds"])
 
         touched = count > 0
+        if overflow is not None:
+            touched &= overflow.to(table.device, non_blocking=True) == 0
         sound = grad.isfinite() & value.isfinite()
         for moved in state.values():
             sound &= moved.isfinite()
@@ -152,6 +227,7 @@ class SparseOptimizer(Optimizer, ABC):
         """
         self._check_settings({**self.defaults, **param_group})
         super().add_param_group(param_group)
+        self._replicas_agree = False
 
     def _check_settings(self, group: dict[str, Any]) -> None:
         check_at_least_zero(group, "lr", "weight_decay")
@@ -202,7 +278,7 @@ class SparseOptimizer(Optimizer, ABC):
             )
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("process_group", "_warned_of_skipped_rows")
+        own = ("process_group", "_warned_of_skipped_rows", "_replicas_agree")
         return {**super().__getstate__(), **{name: getattr(self, name) for name in own}}
 
 

@@ -8,7 +8,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["TouchedRows", "entries", "sum_by_row"]
+__all__ = ["Entries", "TouchedRows", "entries", "sum_by_row"]
+
+
+class Entries(NamedTuple):
+    """What backward calls have left on a table, not summed.
+
+    Attributes:
+        rows: Rows, shape ``(E,)`` int64.
+        grad: Gradients, shape ``(E,)``.
+        occurrences: How often the row occurred, shape ``(E,)``.
+    """
+
+    rows: Tensor
+    grad: Tensor
+    occurrences: Tensor
 
 
 class TouchedRows(NamedTuple):
@@ -27,7 +41,7 @@ class TouchedRows(NamedTuple):
     first: Tensor
 
 
-def entries(table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def entries(table: Tensor) -> Entries:
     """Rows, gradients and occurrences that backward calls have left on a table, not summed.
 
     Occurrences lie beside the gradient, because PyTorch may have merged some of its entries. Of a
@@ -37,22 +51,24 @@ def entries(table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         table: A parameter, shape ``(N,)``, with a sparse gradient or none.
 
     Returns:
-        Rows ``(E,)`` int64, gradients ``(E,)`` and occurrences ``(E,)``.
+        The entries.
     """
     if table.grad is None or table.grad._nnz() == 0:
-        return table.new_empty(0, dtype=torch.int64), table.new_empty(0), table.new_empty(0)
+        return Entries(
+            table.new_empty(0, dtype=torch.int64), table.new_empty(0), table.new_empty(0)
+        )
     rows, values = table.grad._indices()[0], table.grad._values()
     leaf: Tensor | None = getattr(table, "occurrences", None)
     if leaf is None or leaf.grad is None:
-        return rows, values, torch.ones_like(values)
+        return Entries(rows, values, torch.ones_like(values))
     counted, counts = leaf.grad._indices()[0], leaf.grad._values()
     # PyTorch merges both in the same way. Comparing the rows would make an accelerator wait.
     if rows.shape == counted.shape and (rows.device.type != "cpu" or torch.equal(rows, counted)):
-        return rows, values, counts
+        return Entries(rows, values, counts)
     # Somebody has put another gradient there: merged further, or of other rows.
     if set(rows.tolist()) != set(counted.tolist()):
-        return rows, values, torch.ones_like(values)
-    return (
+        return Entries(rows, values, torch.ones_like(values))
+    return Entries(
         torch.cat([rows, counted]),
         torch.cat([values, torch.zeros_like(counts)]),
         torch.cat([torch.zeros_like(values), counts]),
