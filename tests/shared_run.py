@@ -14,6 +14,7 @@ from data_parameters import (
     distributed,
     functional,
 )
+from data_parameters.distributed.gathering import world_size
 
 BOUNDS = (0.4, 0.6)
 NUM_STEPS, NUM_INSTANCES, NUM_CLASSES, NUM_FEATURES = 200, 40, 4, 6
@@ -35,7 +36,7 @@ def split(step: int, batch_size: int, num_processes: int, rank: int) -> slice:
 
 def train(rank: int, kind: str) -> dict[str, Tensor]:
     """Model, tables and optimizer state after some steps, whatever the number of processes."""
-    num_processes = distributed.world_size()
+    num_processes = world_size()
     torch.manual_seed(0)
     inner = nn.Sequential(nn.Linear(NUM_FEATURES, 16), nn.Tanh(), nn.Linear(16, NUM_CLASSES))
     model: nn.Module = inner if num_processes == 1 else DistributedDataParallel(inner)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from data_parameters import DataParameters, SparseAdamW, SparseSGD, TrainingDynamics, functional
+from data_parameters.optim.rows import sum_by_row
 
 pytestmark = [
     pytest.mark.skipif(
@@ -114,6 +115,18 @@ def test_mixed_precision_with_a_scaler(make: Callable[[Any], Any]) -> None:
         scaler.update()
     assert joint.log_instance.isfinite().all()
     assert joint.log_instance.detach().nonzero().flatten().tolist() == [2, 7]
+
+
+def test_replicas_on_different_devices_get_the_same_bits() -> None:
+    """Sums of many entries a row, again and again: index_add_ would not give the same twice."""
+    rows = torch.randint(10, (4096,), device="cuda")
+    grad = torch.randn(4096, device="cuda") * 10.0 ** torch.randint(-3, 4, (4096,), device="cuda")
+    ones = torch.ones(4096, device="cuda")
+    first = sum_by_row(rows, grad, ones, replicated=True)
+    for _ in range(50):
+        again = sum_by_row(rows, grad, ones, replicated=True)
+        for one, other in zip(first, again, strict=True):
+            assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("make", MAKERS)

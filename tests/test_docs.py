@@ -17,6 +17,7 @@ from data_parameters import (
     IndexedDataset,
     SparseSGD,
     check_loader,
+    distributed,
     functional,
 )
 
@@ -86,7 +87,8 @@ def test_finding_issues_runs() -> None:
 
 
 def public_objects() -> list[tuple[str, Any]]:
-    names = [name for name in data_parameters.__all__ if name != "functional"]
+    modules = ("distributed", "functional")
+    names = [name for name in data_parameters.__all__ if name not in modules]
     objects = [(f"data_parameters.{name}", getattr(data_parameters, name)) for name in names]
     losses = [
         (f"data_parameters.functional.{name}", getattr(functional, name))
@@ -101,6 +103,13 @@ def test_every_public_name_has_its_page(name: str, value: Any) -> None:
     docstring = inspect.getdoc(value) or ""
     for section in ("Args:", "Example:", "Raises:"):
         assert section in docstring, f"{name} should document {section}"
+
+
+@pytest.mark.parametrize("name", distributed.__all__)
+def test_what_many_processes_need_has_its_page(name: str) -> None:
+    page = (ROOT / "docs" / "api" / "index.md").read_text(encoding="utf-8")
+    assert f"   data_parameters.distributed.{name}\n" in page
+    assert "Example:" in (inspect.getdoc(getattr(distributed, name)) or "")
 
 
 @pytest.mark.parametrize(

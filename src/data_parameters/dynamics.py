@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from data_parameters.distributed import all_gather_columns
+from data_parameters.distributed.gathering import all_gather_columns
 from data_parameters.rows import checked_rows, integers
 from data_parameters.storage import lazy_zeros
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from data_parameters import DataParameters, SparseAdamW, SparseSGD, functional
+from data_parameters.optim.rows import entries
 
 Optimizer = SparseSGD | SparseAdamW
 OPTIMIZERS = [
@@ -448,3 +449,20 @@ def test_wrong_settings(kind: Any, options: dict[str, Any], message: str) -> Non
         kind(tables().param_groups(), **options)
     with pytest.raises(ValueError, match=message):
         kind([{**tables().param_groups()[0], **options}])
+
+
+def test_one_lookup_leaves_one_entry_a_sample() -> None:
+    """So processes exchange no more; several lookups or backward calls keep counts apart."""
+    data_parameters = tables()
+    target, index = torch.tensor([0, 1, 1]), torch.tensor([7, 7, 9])
+    data_parameters(target, index).sum().backward()
+    for table, rows in ((data_parameters.log_class, target), (data_parameters.log_instance, index)):
+        found = entries(table)
+        assert torch.equal(found.rows, rows)
+        assert torch.equal(found.occurrences, torch.ones(3))
+        torch.testing.assert_close(found.grad, table.grad._values(), rtol=0, atol=0)
+    data_parameters(target, index).sum().backward()
+    found = entries(data_parameters.log_instance)
+    counts = torch.zeros(50).index_add_(0, found.rows, found.occurrences)
+    assert counts[[7, 9]].tolist() == [4.0, 2.0]
+    assert counts.sum() == 6.0

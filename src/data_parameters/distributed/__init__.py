@@ -6,7 +6,6 @@ of all processes by themselves. What a loop needs besides is here.
 
 from data_parameters.distributed.agreement import check_agreement, digest
 from data_parameters.distributed.failure import fail_together
-from data_parameters.distributed.gathering import all_gather_columns, world_size
 from data_parameters.distributed.loss import loss_weight
 from data_parameters.distributed.sampler import GlobalBatchSampler
 from data_parameters.distributed.scaler import GradScaler
@@ -14,10 +13,8 @@ from data_parameters.distributed.scaler import GradScaler
 __all__ = [
     "GlobalBatchSampler",
     "GradScaler",
-    "all_gather_columns",
     "check_agreement",
     "digest",
     "fail_together",
     "loss_weight",
-    "world_size",
 ]

@@ -12,12 +12,8 @@ from torch.distributed import ProcessGroup
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
-from data_parameters.distributed import (
-    all_gather_columns,
-    check_agreement,
-    digest,
-    world_size,
-)
+from data_parameters.distributed import check_agreement, digest
+from data_parameters.distributed.gathering import all_gather_columns, world_size
 from data_parameters.optim.rows import Entries, entries, sum_by_row
 from data_parameters.storage import lazy_zeros
 
@@ -154,9 +150,9 @@ class SparseOptimizer(Optimizer, ABC):
     def _step_table(
         self, group: dict[str, Any], table: Tensor, found: Entries, overflow: Tensor | None
     ) -> None:
-        rows, grad, count, first = sum_by_row(*found)
-        # Each process takes the mean over its own samples.
-        grad = grad / world_size(self.process_group)
+        num_processes = world_size(self.process_group)
+        rows, grad, count, first = sum_by_row(*found, replicated=num_processes > 1)
+        grad = grad / num_processes  # each process takes the mean over its own samples
         if group["per_sample"]:
             grad = grad * found.occurrences.sum()
 

@@ -75,7 +75,9 @@ def entries(table: Tensor) -> Entries:
     )
 
 
-def sum_by_row(rows: Tensor, grad: Tensor, occurrences: Tensor) -> TouchedRows:
+def sum_by_row(
+    rows: Tensor, grad: Tensor, occurrences: Tensor, *, replicated: bool = False
+) -> TouchedRows:
     """Sum the entries of each row, in their order of occurrence.
 
     All shapes are those of the input: finding the distinct rows (``unique``, ``coalesce``) would
@@ -85,6 +87,7 @@ def sum_by_row(rows: Tensor, grad: Tensor, occurrences: Tensor) -> TouchedRows:
         rows: The row of each entry, shape ``(E,)`` int64.
         grad: Gradients, shape ``(E,)``.
         occurrences: Occurrences, shape ``(E,)``.
+        replicated: Whether other processes compute the same sums and have to get the same bits.
 
     Returns:
         The touched rows.
@@ -101,6 +104,12 @@ def sum_by_row(rows: Tensor, grad: Tensor, occurrences: Tensor) -> TouchedRows:
     segment = first.cumsum(0) - 1
 
     def total(column: Tensor) -> Tensor:
-        return torch.zeros_like(column).index_add_(0, segment, column[order])[segment]
+        sums = torch.zeros_like(column)
+        if replicated and column.is_cuda:
+            # Adds in the order of the entries; index_add_ there adds in any order.
+            sums.index_put_((segment,), column[order], accumulate=True)
+        else:
+            sums.index_add_(0, segment, column[order])
+        return sums[segment]
 
     return TouchedRows(rows, total(grad), total(occurrences), first)
