@@ -31,6 +31,7 @@ APPLICATION = {
     "report": EVERYTHING_BELOW,
     "training": {*EVERYTHING_BELOW, "report"},
     "cli": {*EVERYTHING_BELOW, "training"},
+    "__main__": {"cli"},
 }
 ALLOWED = {**CORE, **APPLICATION, "__init__": set(CORE)}
 

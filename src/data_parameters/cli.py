@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
@@ -77,7 +78,15 @@ def report_errors() -> Iterator[None]:
     except ModuleNotFoundError as error:
         _exit_for_missing(error)
     except (OSError, ValueError) as error:
-        sys.exit("\n".join([f"data-parameters: {error}", *getattr(error, "__notes__", [])]))
+        rank = os.environ.get("RANK", "0")  # of several processes each says what it met
+        who = "data-parameters" if rank == "0" else f"data-parameters, process {rank}"
+        sys.exit("\n".join([f"{who}: {error}", *getattr(error, "__notes__", [])]))
+    except RuntimeError as error:
+        from data_parameters.distributed import OtherProcessError
+
+        if not isinstance(error, OtherProcessError):
+            raise
+        sys.exit(f"data-parameters: {error}" if _speaks() else 1)
 
 
 def _exit_for_missing(error: ModuleNotFoundError) -> None:
@@ -108,6 +117,7 @@ def _train(words: list[str]) -> None:
 
     from data_parameters.training.config import TrainConfig
     from data_parameters.training.config_file import read_config
+    from data_parameters.training.processes import joined_processes
     from data_parameters.training.recipes import RECIPES
     from data_parameters.training.run import resume_run, start_run
 
@@ -137,16 +147,23 @@ def _train(words: list[str]) -> None:
         args=rest,
         prog="data-parameters train",
         description=TRAIN_DESCRIPTION.format(recipes=", ".join(RECIPES)),
+        console_outputs=_speaks(),
     )
-    if known.resume is not None:
-        if config.output != default.output:
-            raise ValueError(
-                "`--output` should be left out with `--resume`, because a run continues in its own "
-                f"folder. Found {config.output}. Move the folder first, or start a new run."
-            )
-        resume_run(known.resume, config)
-    else:
-        start_run(config, restart=known.restart)
+    if known.resume is not None and config.output != default.output:
+        raise ValueError(
+            "`--output` should be left out with `--resume`, because a run continues in its own "
+            f"folder. Found {config.output}. Move the folder first, or start a new run."
+        )
+    with joined_processes(config.runtime.device):
+        if known.resume is not None:
+            resume_run(known.resume, config)
+        else:
+            start_run(config, restart=known.restart)
+
+
+def _speaks() -> bool:
+    """Of several processes that have the same to say, the first says it."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _issues(words: list[str]) -> None:

@@ -5,7 +5,7 @@ of all processes by themselves. What a loop needs besides is here.
 """
 
 from data_parameters.distributed.agreement import check_agreement, digest
-from data_parameters.distributed.failure import fail_together
+from data_parameters.distributed.failure import OtherProcessError, fail_together
 from data_parameters.distributed.loss import loss_weight
 from data_parameters.distributed.sampler import GlobalBatchSampler
 from data_parameters.distributed.scaler import GradScaler
@@ -13,6 +13,7 @@ from data_parameters.distributed.scaler import GradScaler
 __all__ = [
     "GlobalBatchSampler",
     "GradScaler",
+    "OtherProcessError",
     "check_agreement",
     "digest",
     "fail_together",

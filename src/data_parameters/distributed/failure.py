@@ -5,15 +5,27 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import torch.distributed as dist
-from torch.distributed.distributed_c10d import Store
 
 from data_parameters.distributed.gathering import world_size
 
-__all__ = ["fail_together"]
+__all__ = ["OtherProcessError", "fail_together"]
 
 MESSAGE = "data_parameters/failure"
 HEARD = "data_parameters/heard"
+LOST = (
+    "The connection to another process was lost: it was killed, or its machine failed. torchrun "
+    "names the process that ended first."
+)
 PATIENCE = timedelta(seconds=5)
+
+
+class OtherProcessError(RuntimeError):
+    """Another process has failed, with the message that this one carries; or it was lost.
+
+    Example:
+        >>> issubclass(OtherProcessError, RuntimeError)
+        True
+    """
 
 
 @contextlib.contextmanager
@@ -32,7 +44,7 @@ def fail_together() -> Iterator[None]:
         Nothing.
 
     Raises:
-        RuntimeError: Another process has failed or was lost.
+        OtherProcessError: Another process has failed or was lost.
 
     Example:
         >>> with fail_together():
@@ -47,14 +59,19 @@ def fail_together() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if _is_of_a_collective(error):
-            message = _message(store)
+        of_another = _is_of_a_collective(error)
+        message = LOST
+        # The store may live in a process that is gone.
+        with contextlib.suppress(RuntimeError):
+            if not of_another and not store.check([MESSAGE]):
+                store.set(MESSAGE, f"Process {rank} failed: {type(error).__name__}: {error}")
+            if store.check([MESSAGE]):
+                message = str(store.get(MESSAGE), "utf-8")
             store.set(f"{HEARD}/{rank}", "")
-            _leave()
-            raise RuntimeError(message) from error
-        if not store.check([MESSAGE]):
-            store.set(MESSAGE, f"Process {rank} failed: {type(error).__name__}: {error}")
-        _leave()
+        if dist.is_initialized():
+            dist.destroy_process_group()  # closes connections, which wakes those that wait
+        if of_another:
+            raise OtherProcessError(message) from error
         # The store may live in this process: let the others read it first.
         with contextlib.suppress(RuntimeError):
             store.wait(others, PATIENCE)
@@ -64,20 +81,3 @@ def fail_together() -> Iterator[None]:
 def _is_of_a_collective(error: Exception) -> bool:
     # Gloo's failures have no type of their own.
     return isinstance(error, dist.DistError) or "gloo" in str(error)
-
-
-def _message(store: Store) -> str:
-    try:
-        store.wait([MESSAGE], PATIENCE)
-        return str(store.get(MESSAGE), "utf-8")
-    except RuntimeError:  # stores have no common error for a wait in vain
-        return (
-            "The connection to another process was lost: it was killed, or its machine failed. "
-            "torchrun names the process that ended first."
-        )
-
-
-def _leave() -> None:
-    """Close the connections, which wakes those that wait for this process."""
-    if dist.is_initialized():
-        dist.destroy_process_group()

@@ -19,8 +19,17 @@ from data_parameters.indexing import IndexedDataset
 from data_parameters.training.augment import augment
 from data_parameters.training.config import AugmentConfig
 from data_parameters.training.data import Split, TrainingData
+from data_parameters.training.processes import Processes
 
-__all__ = ["Batch", "Batches", "generator", "input_shape", "make_batches", "part_sizes"]
+__all__ = [
+    "Batch",
+    "Batches",
+    "generator",
+    "input_shape",
+    "make_batches",
+    "mixed",
+    "part_sizes",
+]
 
 
 @dataclass(frozen=True)
@@ -32,7 +41,7 @@ class Batch:
 
 
 class Batches(Protocol):
-    """All minibatches of an epoch, from a step on."""
+    """All minibatches of an epoch, from a step on; of each the part of this process."""
 
     def __len__(self) -> int:
         """Steps of an epoch."""
@@ -53,8 +62,10 @@ def make_batches(
     augmentation: AugmentConfig | None = None,
     num_workers: int = 0,
     limit: int | None = None,
+    processes: Processes | None = None,
+    shape: tuple[int, ...] = (),
 ) -> Batches:
-    """Minibatches over some rows of a split.
+    """Minibatches over some rows of a split, the same for any number of processes.
 
     Args:
         data: Whose mean and standard deviation images in memory are normalised with.
@@ -67,6 +78,8 @@ def make_batches(
         augmentation: Random crops and flips of images in memory.
         num_workers: Processes that load what is not in memory.
         limit: Highest number of minibatches in an epoch.
+        processes: Those that share each minibatch. A part may be empty.
+        shape: Of one input, which an empty part has to have.
 
     Returns:
         The minibatches.
@@ -81,19 +94,26 @@ def make_batches(
             "`augment` should go with images that are held in memory. Found other inputs. Leave it "
             "out: images of a folder have random crops and flips of their own."
         )
-    order = _Order(rows, batch_size, seed, shuffle, limit)
+    order = _Order(rows, batch_size, seed, shuffle, limit, processes or Processes())
     if isinstance(split.inputs, Tensor):
         return MemoryBatches(split.inputs.to(device), order, data, augmentation or AugmentConfig())
-    return LoaderBatches(split.inputs, order, device, num_workers)
+    return LoaderBatches(split.inputs, order, device, num_workers, shape)
 
 
 class _Order:
-    """Which rows make which minibatch of an epoch."""
+    """Which rows make which minibatch of an epoch, and which of them are this process's."""
 
     def __init__(
-        self, rows: Tensor, batch_size: int, seed: int, shuffle: bool, limit: int | None
+        self,
+        rows: Tensor,
+        batch_size: int,
+        seed: int,
+        shuffle: bool,
+        limit: int | None,
+        processes: Processes,
     ) -> None:
         self.rows, self.seed, self.shuffle = rows, seed, shuffle
+        self.processes = processes
         self.sizes = (
             part_sizes(len(rows), batch_size)
             if shuffle
@@ -130,11 +150,16 @@ class MemoryBatches:
         """The minibatches of an epoch, without the first ``start``."""
         batches = self.order.epoch(epoch)
         for step in range(start, len(batches)):
-            index = batches[step]
+            part = self.order.processes.part(len(batches[step]))
+            index = batches[step][part]
             inputs = self.inputs[index.to(self.inputs.device)]
             if inputs.dtype == torch.uint8:
                 inputs = augment(
-                    inputs, self.augmentation, generator(self.order.seed, epoch, step)
+                    inputs,
+                    self.augmentation,
+                    generator(self.order.seed, epoch, step),
+                    batch_size=len(batches[step]),
+                    start=part.start,
                 ).float()
             if self.normalize:
                 inputs = inputs.sub(self.mean).div_(self.std)
@@ -145,10 +170,15 @@ class LoaderBatches:
     """Inputs that are loaded one by one, by worker processes where there are any."""
 
     def __init__(
-        self, dataset: Dataset[Any], order: _Order, device: torch.device, num_workers: int
+        self,
+        dataset: Dataset[Any],
+        order: _Order,
+        device: torch.device,
+        num_workers: int,
+        input_shape: tuple[int, ...],
     ) -> None:
         self.dataset, self.order, self.device = dataset, order, device
-        self.num_workers = num_workers
+        self.num_workers, self.input_shape = num_workers, input_shape
 
     def __len__(self) -> int:
         """Steps of an epoch."""
@@ -158,7 +188,10 @@ class LoaderBatches:
         """The minibatches of an epoch, without the first ``start``."""
         loader = DataLoader(
             _Seeded(self.dataset, self.order.seed, epoch),
-            batch_sampler=[rows.tolist() for rows in self.order.epoch(epoch)[start:]],
+            batch_sampler=[
+                rows[self.order.processes.part(len(rows))].tolist()
+                for rows in self.order.epoch(epoch)[start:]
+            ],
             num_workers=self.num_workers,
             collate_fn=_collate,
             pin_memory=self.device.type == "cuda",
@@ -169,6 +202,8 @@ class LoaderBatches:
         )
         try:
             for inputs, index in loader:
+                if len(index) == 0:  # shaped as the model wants them, which other processes call
+                    inputs = torch.empty(0, *self.input_shape)
                 yield Batch(inputs.to(self.device, non_blocking=True), index)
         except OSError as error:
             if "Original Traceback" not in str(error):
@@ -194,7 +229,7 @@ class _Seeded(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Any:
         kept = torch.get_rng_state(), random.getstate(), np.random.get_state()
-        seed = _mixed(self.seed, self.epoch, index)
+        seed = mixed(self.seed, self.epoch, index)
         torch.default_generator.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed % 2**32)
@@ -256,10 +291,18 @@ def generator(*seeds: int) -> torch.Generator:
     Returns:
         The generator, on the CPU.
     """
-    return torch.Generator().manual_seed(_mixed(*seeds))
+    return torch.Generator().manual_seed(mixed(*seeds))
 
 
-def _mixed(*seeds: int) -> int:
+def mixed(*seeds: int) -> int:
+    """One seed for each combination of seeds.
+
+    Args:
+        *seeds: Such as seed and rank.
+
+    Returns:
+        63 bits.
+    """
     # The length comes first, because numpy takes (3,) and (3, 0) for the same seed.
     sequence = np.random.SeedSequence((len(seeds), *seeds))
     return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))

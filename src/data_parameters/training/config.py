@@ -169,7 +169,7 @@ class RuntimeConfig:
     """`auto` takes CUDA, then MPS, then the CPU."""
 
     num_workers: int = 0
-    """Processes that decode images of a folder; 0 decodes in the main process."""
+    """Processes that decode images of a folder, for each that trains; 0 decodes in that one."""
 
     report: bool = True
     """Make report.html at the end: the run as one web page, with a table to review its labels."""
@@ -179,6 +179,9 @@ class RuntimeConfig:
 
     compile: bool = False
     """Compile the network with torch.compile."""
+
+    fsdp: bool = False
+    """Spread the network over the processes of torchrun (FSDP2) instead of copying it (DDP)."""
 
     tensorboard: bool = False
     """Write TensorBoard files into the run folder."""

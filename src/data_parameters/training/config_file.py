@@ -11,7 +11,7 @@ from typing import Any
 
 from data_parameters.training.config import TrainConfig
 
-__all__ = ["config_from_dict", "config_to_dict", "differences", "read_config"]
+__all__ = ["config_from_dict", "config_to_dict", "differences", "flat", "read_config"]
 
 
 def config_to_dict(config: Any) -> dict[str, Any]:
@@ -76,13 +76,25 @@ def differences(saved: TrainConfig, given: TrainConfig) -> list[str]:
     Returns:
         One line for each difference that changes the mathematics.
     """
-    old, new = (_flatten(config_to_dict(config)) for config in (saved, given))
+    old, new = (flat(config) for config in (saved, given))
     free = ("runtime.", "output", "data.download", "data.path", "labels")
     return [
         f"{name}: {old.get(name)!r} in the run, {new.get(name)!r} now"
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name) and not name.startswith(free)
     ]
+
+
+def flat(config: TrainConfig) -> dict[str, Any]:
+    """The plain values of a configuration under dotted names.
+
+    Args:
+        config: The configuration.
+
+    Returns:
+        Such as ``{"optimizer.lr": 0.1}``.
+    """
+    return _flatten(config_to_dict(config))
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

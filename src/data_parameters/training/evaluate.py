@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from data_parameters.training.batches import Batches
+from data_parameters.training.processes import Processes
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -20,23 +21,27 @@ class Evaluation(NamedTuple):
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, batches: Batches, labels: Tensor) -> Evaluation:
-    """Evaluate a model.
+def evaluate(
+    model: nn.Module, batches: Batches, labels: Tensor, processes: Processes | None = None
+) -> Evaluation:
+    """Evaluate a model, over several processes if they share the minibatches.
 
     Args:
         model: The model; it is left in training mode as it was.
         batches: What to evaluate on.
         labels: Labels of all rows of the split.
+        processes: Those that evaluate the same model, each on its part; all have to.
 
     Returns:
         Loss, top-1 and top-5 accuracy; top-5 counts all classes where there are fewer.
     """
+    processes = processes or Processes()
     training = model.training
     model.eval()
     sums = torch.zeros(4, dtype=torch.float64)
     for batch in batches.epoch(0):
-        if len(batch.index) == 0:
-            continue
+        if len(batch.index) == 0 and processes.size == 1:
+            continue  # a spread model is called by all processes at once
         logits = model(batch.inputs).float()
         target = labels[batch.index].to(logits.device)
         best = logits.topk(min(5, logits.shape[1]), dim=1).indices == target.unsqueeze(1)
@@ -48,5 +53,6 @@ def evaluate(model: nn.Module, batches: Batches, labels: Tensor) -> Evaluation:
         ]
         sums += torch.stack(found).cpu()  # summed up in float64, which MPS does not have
     model.train(training)
+    sums = processes.total(sums)
     loss, top1, top5 = (sums[:3] / sums[3].clamp(min=1)).tolist()
     return Evaluation(loss, top1, top5)

@@ -4,9 +4,10 @@ import contextlib
 import os
 import signal
 import types
+from collections.abc import Collection
 from typing import Any, Self
 
-__all__ = ["Interrupt", "StoppedError"]
+__all__ = ["HEARD", "Interrupt", "StoppedError"]
 
 HEARD = "\nStopping after this step, and saving. Once more ends the program at once.\n"
 
@@ -25,9 +26,16 @@ class StoppedError(SystemExit):
 
 
 class Interrupt:
-    """While this is entered, the first signal is noted and the second ends the program at once."""
+    """While this is entered, the first signal is noted and the second ends the program at once.
 
-    def __init__(self) -> None:
+    Args:
+        repeats: Signals that may follow another one and mean the same. ``torchrun`` sends SIGTERM
+            to processes that Ctrl-C has reached already.
+        says: What to tell the user at the first signal.
+    """
+
+    def __init__(self, repeats: Collection[int] = (), *, says: str = HEARD) -> None:
+        self.repeats, self.says = repeats, says
         self.number: int | None = None
         self._before: dict[int, Any] = {}
 
@@ -42,9 +50,11 @@ class Interrupt:
 
     def _note(self, number: int, frame: types.FrameType | None) -> None:
         if self.number is not None:
-            raise KeyboardInterrupt
+            if number not in self.repeats:
+                raise KeyboardInterrupt
+            return
         self.number = number
         # Unbuffered: a handler may come in the middle of another write. Without a standard error
         # there is nobody to tell.
         with contextlib.suppress(OSError):
-            os.write(2, HEARD.encode())
+            os.write(2, self.says.encode())

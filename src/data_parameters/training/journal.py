@@ -19,7 +19,7 @@ from data_parameters.training.loop import Progress
 from data_parameters.training.parts import Parts
 from data_parameters.training.run_folder import RunFolder
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "Silence"]
 
 
 class Journal:
@@ -152,6 +152,36 @@ class Journal:
         for name, histogram in histograms(self.tables, groups=self.groups).items():
             for logger in self.loggers:
                 logger.histogram(step, name, histogram)
+
+
+class Silence:
+    """In place of a :class:`Journal` where another process writes."""
+
+    def opened(self, purge_step: int | None) -> contextlib.AbstractContextManager[None]:
+        """Open nothing.
+
+        Args:
+            purge_step: As in :class:`Journal`.
+
+        Returns:
+            A context.
+        """
+        return contextlib.nullcontext()
+
+    def say(self, line: str) -> None:
+        """Say nothing."""
+
+    def advance(self, progress: Progress, steps_per_epoch: int) -> None:
+        """Show nothing."""
+
+    def step(self, progress: Progress, values: Mapping[str, float]) -> None:
+        """Write nothing."""
+
+    def look_at_tables(self, progress: Progress) -> None:
+        """Write nothing."""
+
+    def epoch(self, progress: Progress, values: Mapping[str, float]) -> None:
+        """Write nothing."""
 
 
 def _position(progress: Progress) -> dict[str, int]:

@@ -72,7 +72,11 @@ class Labels:
         arrays: dict[str, Any] = {
             name: value.numpy() for name, value in named.items() if value is not None
         }
-        np.savez_compressed(path, **arrays)
+        # Whole or not at all: a run that finds the file is one that has begun.
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+        temporary.replace(path)
 
 
 def make_labels(data: TrainingData, noise: NoiseConfig) -> Labels:

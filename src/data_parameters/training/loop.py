@@ -5,6 +5,7 @@ Legend: B samples in the minibatch, N training instances.
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -12,13 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from data_parameters import functional
+from data_parameters.distributed.gathering import world_size
 from data_parameters.training.batches import Batch, Batches, part_sizes
 from data_parameters.training.config import TrainConfig
 from data_parameters.training.labels import Labels
 from data_parameters.training.parts import Parts
+from data_parameters.training.processes import Processes, wrapped
 from data_parameters.training.schedule import lr_factor
 
-__all__ = ["Progress", "train"]
+__all__ = ["Progress", "means_of", "train"]
 
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -31,7 +34,8 @@ class Progress:
         epoch: Epochs done.
         step: Steps done in all.
         step_in_epoch: Steps done in the current epoch.
-        sums: Loss, cross-entropy at temperature 1, right samples and samples of the current epoch.
+        sums: Loss, cross-entropy at temperature 1, right samples and samples of the current epoch,
+            as far as this process has seen them.
     """
 
     epoch: int = 0
@@ -39,19 +43,23 @@ class Progress:
     step_in_epoch: int = 0
     sums: Tensor = field(default_factory=lambda: torch.zeros(4))
 
-    def means(self) -> dict[str, float]:
-        """Means over the samples of the current epoch so far.
 
-        Returns:
-            Loss, cross-entropy at temperature 1, and accuracy on the given labels.
-        """
-        loss, cross_entropy, right, samples = self.sums.tolist()
-        num_samples = max(samples, 1.0)
-        return {
-            "train_loss": loss / num_samples,
-            "train_cross_entropy": cross_entropy / num_samples,
-            "train_accuracy": right / num_samples,
-        }
+def means_of(sums: Tensor) -> dict[str, float]:
+    """Means over samples.
+
+    Args:
+        sums: Loss, cross-entropy at temperature 1, right samples and samples, shape ``(4,)``.
+
+    Returns:
+        Loss, cross-entropy at temperature 1, and accuracy on the given labels.
+    """
+    loss, cross_entropy, right, samples = sums.tolist()
+    num_samples = max(samples, 1.0)
+    return {
+        "train_loss": loss / num_samples,
+        "train_cross_entropy": cross_entropy / num_samples,
+        "train_accuracy": right / num_samples,
+    }
 
 
 def train(
@@ -61,6 +69,8 @@ def train(
     labels: Labels,
     progress: Progress,
     *,
+    processes: Processes,
+    before_step: Callable[[int], tuple[float, int]],
     after_step: Callable[[Progress], None],
     after_epoch: Callable[[Progress, dict[str, float]], None],
     stop: Callable[[], bool],
@@ -73,25 +83,31 @@ def train(
         batches: The training instances.
         labels: Their labels.
         progress: Where the run stands; changed in place.
+        processes: Those that share the run, each with a part of every minibatch.
+        before_step: Called with the number of samples of this process; returns the weight of their
+            mean loss, and the number of all processes.
         after_step: Called after each step, with sums that are up to date.
         after_epoch: Called after each epoch with the means over it.
         stop: Asked before each epoch whether the run ends here.
     """
-    model: Callable[[Tensor], Tensor] = parts.model
+    model: Callable[[Tensor], Tensor] = wrapped(parts.model)
     if config.runtime.compile:
-        model = torch.compile(parts.model)
+        model = torch.compile(model)
     while progress.epoch < config.epochs and not stop():
         parts.model.train()
         for batch in batches.epoch(progress.epoch, progress.step_in_epoch):
             place = progress.epoch * len(batches) + progress.step_in_epoch
             set_learning_rate(config, parts.optimizer, place, len(batches))
             progress.sums = progress.sums.to(batch.inputs.device)
-            if len(batch.index):
-                progress.sums += train_step(config, model, parts, batch, labels.given)
+            weight, num_samples = before_step(len(batch.index))
+            if num_samples:
+                progress.sums += train_step(
+                    config, model, parts, batch, labels.given, weight, num_samples
+                )
             progress.step += 1
             progress.step_in_epoch += 1
             after_step(progress)
-        means = progress.means()
+        means = means_of(processes.total(progress.sums))
         progress.epoch += 1
         progress.step_in_epoch = 0
         progress.sums = torch.zeros(4)
@@ -104,32 +120,41 @@ def train_step(
     parts: Parts,
     batch: Batch,
     given_labels: Tensor,
+    weight: float = 1.0,
+    num_samples: int | None = None,
 ) -> Tensor:
     """One step of model and tables.
 
     Args:
         config: The run.
-        model: The model, compiled or not.
+        model: The model, compiled or not, over several processes or not.
         parts: Everything else that learns.
-        batch: Inputs and rows.
+        batch: Inputs and rows of this process.
         given_labels: Labels of all instances, shape ``(N,)``.
+        weight: Of the mean loss of this process among all.
+        num_samples: Of the minibatch of all processes, if this is one of several.
 
     Returns:
-        Sums over the samples: loss, cross-entropy at temperature 1, right ones, number; ``(4,)``.
+        Sums over the samples of this process: loss, cross-entropy at temperature 1, right ones,
+        number; shape ``(4,)``.
     """
     optimizers = [o for o in (parts.optimizer, parts.data_optimizer) if o is not None]
     for optimizer in optimizers:
         optimizer.zero_grad()
     sums = torch.zeros(4, device=batch.inputs.device)
-    sizes = part_sizes(len(batch.index), math.ceil(config.batch_size / config.accumulate))
-    parts_of = (torch.split(each, sizes) for each in (batch.inputs, batch.index))
-    for inputs, index in zip(*parts_of, strict=True):
+    num_samples = len(batch.index) if num_samples is None else num_samples
+    sizes = part_sizes(num_samples, math.ceil(config.batch_size / config.accumulate))
+    cuts = (_cut(each, sizes) for each in (batch.inputs, batch.index))
+    for number, (inputs, index) in enumerate(zip(*cuts, strict=True), start=1):
         target = given_labels[index].to(inputs.device, non_blocking=True)
-        logits = forward(config, model, inputs)
-        loss = _loss(config, parts, logits, target, index)
-        # Parts of a minibatch add up to its mean.
-        share = len(index) / len(batch.index)
-        parts.scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]
+        # The gradients of the model are exchanged once, with those of the last part.
+        is_last = number == len(sizes)
+        with nullcontext() if is_last else getattr(model, "no_sync", nullcontext)():
+            logits = forward(config, model, inputs)
+            loss = _loss(config, parts, logits, target, index)
+            # Parts of a minibatch add up to its mean.
+            share = len(index) / max(len(batch.index), 1) * weight
+            parts.scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]
         plain = logits.detach().float()
         if parts.dynamics is not None:
             parts.dynamics.update(plain, target, index)
@@ -148,6 +173,13 @@ def train_step(
         parts.scaler.step(optimizer)
     parts.scaler.update()
     return sums
+
+
+def _cut(tensor: Tensor, sizes: list[int]) -> tuple[Tensor, ...]:
+    """Parts of a minibatch; equally many in every process, where some may be empty."""
+    if world_size() == 1:
+        return torch.split(tensor, sizes)
+    return tensor.tensor_split(len(sizes))
 
 
 def forward(config: TrainConfig, model: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
@@ -173,6 +205,8 @@ def _loss(
     config: TrainConfig, parts: Parts, logits: Tensor, target: Tensor, index: Tensor
 ) -> Tensor:
     smoothing = config.label_smoothing
+    if len(target) == 0:
+        return logits.sum()  # 0, and it reaches all weights: others wait for their gradients
     if parts.data_parameters is None:
         return F.cross_entropy(logits.float(), target, label_smoothing=smoothing)
     temperature = parts.data_parameters(target, index)

@@ -1,16 +1,23 @@
 """What a run is made of, built from its configuration."""
 
-import random
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from data_parameters import DataParameters, SparseAdamW, SparseSGD, TrainingDynamics
+from data_parameters.distributed import GradScaler
+from data_parameters.distributed.gathering import world_size
+from data_parameters.training.chance import seed_all
 from data_parameters.training.config import TrainConfig
 from data_parameters.training.models import build_model
+from data_parameters.training.sharding import (
+    shard,
+    spread_like_model,
+    spread_like_optimizer,
+    whole,
+)
 
 __all__ = ["Parts", "build_parts", "choose_device"]
 
@@ -27,15 +34,21 @@ class Parts:
     data_optimizer: SparseSGD | SparseAdamW | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values, random states included.
+        """Tensors and plain values; of a spread model, the whole.
 
         Returns:
             The state.
         """
-        return {
-            **{name: part.state_dict() for name, part in self._parts().items()},
-            "random": _random_states(),
-        }
+        return {name: whole(part.state_dict()) for name, part in self._parts().items()}
+
+    def weights(self) -> dict[str, Any]:
+        """The weights of the model; of a spread one, the whole.
+
+        Returns:
+            Tensors by name.
+        """
+        weights: dict[str, Any] = whole(self.model.state_dict())
+        return weights
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state.
@@ -43,9 +56,13 @@ class Parts:
         Args:
             state: What :meth:`state_dict` returned.
         """
+        state = {
+            **state,
+            "model": spread_like_model(state["model"], self.model),
+            "optimizer": spread_like_optimizer(state["optimizer"], self.optimizer),
+        }
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
-        _set_random_states(state["random"])
 
     def _parts(self) -> dict[str, Any]:
         return {name: part for name, part in vars(self).items() if part is not None}
@@ -74,18 +91,23 @@ def build_parts(
     Raises:
         ValueError: The model does not fit the inputs or the classes.
     """
-    torch.manual_seed(config.seed)
-    random.seed(config.seed)
-    np.random.seed(config.seed % 2**32)
+    seed_all(config.seed)
     model = build_model(config.model, input_shape, num_classes)
     _try(model, config.model.name, input_shape, num_classes)
     model = model.to(device)
     if config.runtime.channels_last and len(input_shape) == 3:
         model = model.to(memory_format=torch.channels_last)
+    if config.runtime.fsdp:
+        if world_size() == 1:
+            raise ValueError(
+                "`runtime.fsdp` should go with several processes, over which the model is spread. "
+                "Found one. Start them with torchrun, or leave it out (--runtime.no-fsdp)."
+            )
+        shard(model)
     parts = Parts(
         model=model,
         optimizer=_optimizer(config, model),
-        scaler=torch.amp.GradScaler(device.type, enabled=config.precision == "float16"),
+        scaler=GradScaler(device.type, enabled=config.precision == "float16"),
         dynamics=TrainingDynamics(num_instances, device=device) if config.dynamics else None,
     )
     classes, instances = config.classes, config.instances
@@ -173,24 +195,3 @@ def _optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
         nesterov=settings.nesterov,
         weight_decay=settings.weight_decay,
     )
-
-
-def _random_states() -> dict[str, Any]:
-    version, numbers, gauss = random.getstate()
-    _, keys, *rest = np.random.get_state()
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "python": [version, torch.tensor(numbers), gauss],
-        "numpy": [torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
-    }
-
-
-def _set_random_states(states: dict[str, Any]) -> None:
-    torch.set_rng_state(states["torch"])
-    if len(states["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(states["cuda"])
-    version, numbers, gauss = states["python"]
-    random.setstate((version, tuple(numbers.tolist()), gauss))
-    keys, *rest = states["numpy"]
-    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *rest))

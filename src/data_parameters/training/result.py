@@ -86,6 +86,7 @@ def write_result(
     labels: Labels,
     data: TrainingData,
     trained: Tensor,
+    weights: dict[str, Any],
 ) -> Result:
     """Write weights, tables and plots of a run that has ended.
 
@@ -96,6 +97,7 @@ def write_result(
         labels: Its labels.
         data: Its data.
         trained: Which instances it trained on, shape ``(N,)``.
+        weights: Those of its model.
 
     Returns:
         The result.
@@ -116,7 +118,7 @@ def write_result(
         selected=_accuracy(selected),
         **_detection(parts, labels.groups(trained)),
     )
-    save_weights(folder.path / "model.pt", parts.model.state_dict())
+    save_weights(folder.path / "model.pt", weights)
     _write_tables(folder, parts, labels, data)
     _plot(folder.path, epochs, labels.groups(trained))
     folder.write_json("result.json", asdict(result))

@@ -4,11 +4,12 @@ Legend: N training instances, C classes.
 """
 
 import platform
+import signal
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data_parameters.training.batches import Batches, input_shape, make_batches
+from data_parameters.distributed import check_agreement, digest
+from data_parameters.training.batches import Batches, input_shape, make_batches, mixed
+from data_parameters.training.chance import random_states, seed_all, set_random_states
 from data_parameters.training.checkpoint import (
     newest_checkpoint,
     save_checkpoint,
@@ -24,12 +27,12 @@ from data_parameters.training.checkpoint import (
     tidy_checkpoints,
 )
 from data_parameters.training.config import TrainConfig
-from data_parameters.training.config_file import differences, read_config
+from data_parameters.training.config_file import differences, flat, read_config
 from data_parameters.training.data import TrainingData, load_data
 from data_parameters.training.decisions import dataset_fingerprint
 from data_parameters.training.evaluate import evaluate
-from data_parameters.training.interrupt import Interrupt, StoppedError
-from data_parameters.training.journal import Journal
+from data_parameters.training.interrupt import HEARD, Interrupt, StoppedError
+from data_parameters.training.journal import Journal, Silence
 from data_parameters.training.labels import (
     Labels,
     label_differences,
@@ -38,17 +41,23 @@ from data_parameters.training.labels import (
     split_rows,
 )
 from data_parameters.training.loggers import check_loggers
-from data_parameters.training.loop import Progress, train
+from data_parameters.training.loop import Progress, means_of, train
 from data_parameters.training.parts import build_parts, choose_device
+from data_parameters.training.processes import Processes, launch
 from data_parameters.training.result import Result, write_result
 from data_parameters.training.review import Review, apply_reviews
-from data_parameters.training.run_folder import RunFolder, new_run_folder, refuse_taken
+from data_parameters.training.run_folder import (
+    RunFolder,
+    made_by,
+    new_run_folder,
+    refuse_taken,
+)
 
 __all__ = ["resume_run", "start_run"]
 
 
 def start_run(config: TrainConfig, *, restart: bool = False) -> Result:
-    """Start a run in a folder of its own.
+    """Start a run in a folder of its own, or continue the one that ``torchrun`` starts anew.
 
     Args:
         config: The run.
@@ -62,19 +71,34 @@ def start_run(config: TrainConfig, *, restart: bool = False) -> Result:
     """
     if restart and config.output is None:
         raise ValueError("`--restart` should come with `--output`, the run to remove. Name it.")
-    if config.output is not None and not restart:
-        refuse_taken(config.output)
+    started, output = launch(), config.output
+    if started is not None and started.may_restart:
+        if output is None:
+            raise ValueError(
+                "`--output` should be given where torchrun may start the run anew, so that it "
+                "finds the run again. Found none. Name a folder, or leave --max-restarts out."
+            )
+        if started.restarts > 0 and made_by(output, started.name):
+            if _has_begun(output):
+                return resume_run(output, config)
+            restart = True  # of a folder in which nothing was done yet
+    if output is not None and not restart:
+        refuse_taken(output)
     # Whatever can fail does so before a folder is made, or an old run removed.
     with _warnings_as_notes() as notes:
-        data = load_data(config.data)
-        labels, reviews = _labels(config, data)
+        data, labels, reviews = _load(config)
         run = Run(config, data, labels, choose_device(config.runtime.device), reviews)
     run.notes = [*data.notes, *notes]
-    folder = new_run_folder("train", config.output, restart=restart)
-    folder.write_config(config)
-    folder.write_json("data.json", _description(data, labels, reviews))
-    labels.write(folder.path / "labels.npz")
-    run.enter(folder)
+
+    def make_folder() -> Path:
+        name = "" if started is None else started.name
+        folder = new_run_folder("train", config.output, restart=restart, launch=name)
+        folder.write_config(config)
+        folder.write_json("data.json", _description(data, labels, reviews))
+        labels.write(folder.path / "labels.npz")
+        return folder.path
+
+    run.enter(RunFolder(run.processes.from_first(make_folder)))
     return run.train()
 
 
@@ -93,15 +117,14 @@ def resume_run(path: Path, given: TrainConfig | None = None) -> Result:
         FileNotFoundError: There is no run in the folder.
         ValueError: The configuration or the data set would change the mathematics.
     """
-    if not (path / "config.json").is_file() or not (path / "labels.npz").is_file():
+    if not _has_begun(path):
         raise FileNotFoundError(
             f"{path} should be the folder of a run. Found no config.json and labels.npz in it. "
             "Name the folder that the run printed first."
         )
     saved = read_config(path / "config.json")
     config = saved if given is None else given
-    data = load_data(config.data)
-    labels, reviews = _labels(config, data)
+    data, labels, reviews = _load(config)
     changed = differences(saved, config)
     changed += label_differences(read_labels(path / "labels.npz"), labels)
     if changed:
@@ -117,9 +140,28 @@ def resume_run(path: Path, given: TrainConfig | None = None) -> Result:
     return run.train()
 
 
-def _labels(config: TrainConfig, data: TrainingData) -> tuple[Labels, tuple[Review, ...]]:
-    """The labels after noise and reviews, and what the reviews did."""
-    return apply_reviews(make_labels(data, config.noise), config.labels, data.class_names)
+def _has_begun(path: Path) -> bool:
+    return (path / "config.json").is_file() and (path / "labels.npz").is_file()
+
+
+def _load(config: TrainConfig) -> tuple[TrainingData, Labels, tuple[Review, ...]]:
+    """Data, the labels after noise and reviews, and what the reviews did; the same everywhere."""
+    processes = Processes.joined()
+    if config.data.download:
+        data = processes.first_before_others(lambda: load_data(config.data))
+    else:
+        data = load_data(config.data)
+    labels, reviews = apply_reviews(
+        make_labels(data, config.noise), config.labels, data.class_names
+    )
+    own = ("output", "labels", "data.path", "runtime.device", "runtime.num_workers")
+    facts: dict[str, Any] = {k: v for k, v in flat(config).items() if k not in own}
+    facts["training instances"] = len(labels.given)
+    facts["names of the classes"] = data.class_names
+    facts["digest of the given labels"] = digest(labels.given)
+    facts["digest of the test labels"] = digest(data.test.labels)
+    check_agreement(facts)
+    return data, labels, reviews
 
 
 def _description(data: TrainingData, labels: Labels, reviews: tuple[Review, ...]) -> dict[str, Any]:
@@ -153,6 +195,9 @@ class Run:
         reviews: tuple[Review, ...] = (),
     ) -> None:
         self.config, self.data, self.labels, self.reviews = config, data, labels, reviews
+        self.processes = Processes.joined()
+        # Asked once and before the seeds are set: a sample may draw from any source of chance.
+        self.input_shape = input_shape(data.test)
         check_loggers(config.runtime.logger, tensorboard=config.runtime.tensorboard)
         train_rows, validation_rows = split_rows(len(labels.given), config)
         if labels.excluded is not None:
@@ -172,9 +217,9 @@ class Run:
             device=device,
             num_workers=config.runtime.num_workers,
             limit=config.limit_batches,
+            processes=self.processes,
+            shape=self.input_shape,
         )
-        # Asked once and before the seeds are set: a sample may draw from any source of chance.
-        self.input_shape = input_shape(data.test)
         self.parts = build_parts(
             config,
             input_shape=self.input_shape,
@@ -183,7 +228,14 @@ class Run:
             device=device,
         )
         self.progress = Progress(epoch=config.start_epoch)
-        self.interrupt = Interrupt()
+        if self.processes.rank > 0:
+            # The same weights at first, but dropout of its own.
+            seed_all(mixed(config.seed, self.processes.rank))
+        self.interrupt = Interrupt(
+            (signal.SIGTERM,) if self.processes.size > 1 else (),
+            says=HEARD if self.processes.is_first else "",
+        )
+        self.agreed = Agreed()
         self.saved_at = time.monotonic()
         self.resumed_from: str | None = None
         self.notes: list[str] = []
@@ -195,9 +247,11 @@ class Run:
             folder: The run folder.
         """
         self.folder = folder
-        self.journal = Journal(
-            self.config, folder, self.parts, self.labels, self.data.train, self.trained
-        )
+        self.journal: Journal | Silence = Silence()
+        if self.processes.is_first:
+            self.journal = Journal(
+                self.config, folder, self.parts, self.labels, self.data.train, self.trained
+            )
 
     def _batches(self, device: torch.device, rows: Tensor, *, training: bool) -> Batches:
         config, split = self.config, self.data.train
@@ -212,11 +266,13 @@ class Run:
             augmentation=config.augment if training else None,
             num_workers=config.runtime.num_workers,
             limit=config.limit_batches,
+            processes=self.processes,
+            shape=self.input_shape,
         )
 
     def load(self) -> None:
         """Continue from the newest sound checkpoint, or from the start where there is none."""
-        state, damaged = newest_checkpoint(self.folder.checkpoints)
+        state, damaged = self.processes.from_first(self._newest_state)
         if state is not None:
             found = list(self.input_shape)
             if state["input_shape"] != found:
@@ -226,21 +282,41 @@ class Run:
                 )
             self.parts.load_state_dict(state["parts"])
             self.progress = Progress(**state["progress"])
-        tidy_checkpoints(self.folder.checkpoints, damaged)
-        self.folder.cut_back({} if state is None else state["sizes"])
+            self._take_chance(state["random"])
+            if not self.processes.is_first:
+                self.progress.sums = torch.zeros(4)  # process 0 has what all had summed up
+        if self.processes.is_first:
+            self.folder.cut_back({} if state is None else state["sizes"])
         where = f"epoch {self.progress.epoch}, step {self.progress.step}"
-        self.resumed_from = " ".join([*map(str, damaged), f"Resumed at {where}."])
+        self.resumed_from = " ".join([*damaged, f"Resumed at {where}."])
+
+    def _newest_state(self) -> tuple[dict[str, Any] | None, list[str]]:
+        state, damaged = newest_checkpoint(self.folder.checkpoints)
+        tidy_checkpoints(self.folder.checkpoints, damaged)
+        return state, [str(error) for error in damaged]
+
+    def _take_chance(self, states: list[dict[str, Any]]) -> None:
+        """The random states of this process; of its own, where there were fewer processes."""
+        if len(states) == self.processes.size or self.processes.is_first:
+            set_random_states(states[self.processes.rank])
+        else:
+            seed_all(mixed(self.config.seed, self.processes.rank, self.progress.step))
 
     def save(self) -> None:
-        """Save a checkpoint."""
-        state = {
-            "parts": self.parts.state_dict(),
-            "progress": {**vars(self.progress), "sums": self.progress.sums.cpu()},
-            "sizes": self.folder.sizes(),
-            "input_shape": list(self.input_shape),
-        }
-        save_checkpoint(self.folder.checkpoints, self.progress.step, state)
+        """Save a checkpoint, which any number of processes can continue."""
+        parts = self.parts.state_dict()
+        sums = self.processes.total(self.progress.sums).cpu()
+        random = self.processes.gather_objects(random_states())
         self.saved_at = time.monotonic()
+        if self.processes.is_first:
+            state = {
+                "parts": parts,
+                "random": random,
+                "progress": {**vars(self.progress), "sums": sums},
+                "sizes": self.folder.sizes(),
+                "input_shape": list(self.input_shape),
+            }
+            save_checkpoint(self.folder.checkpoints, self.progress.step, state)
 
     def train(self) -> Result:
         """Train to the end, and write the result.
@@ -262,14 +338,26 @@ class Run:
                     self.batches,
                     self.labels,
                     self.progress,
+                    processes=self.processes,
+                    before_step=self._before_step,
                     after_step=self._after_step,
                     after_epoch=self._after_epoch,
-                    stop=self._should_stop,
+                    stop=lambda: self.processes.from_first(self._should_stop),
                 )
-                result = write_result(
-                    self.folder, self.config, self.parts, self.labels, self.data, self.trained
+                weights = self.parts.weights()
+                result = self.processes.from_first(
+                    lambda: write_result(
+                        self.folder,
+                        self.config,
+                        self.parts,
+                        self.labels,
+                        self.data,
+                        self.trained,
+                        weights,
+                    )
                 )
-            self._report()
+            if self.processes.is_first:
+                self._report()
             for line in result.lines():
                 self.journal.say(line)
         except OSError as error:
@@ -317,49 +405,70 @@ class Run:
         for note in self.notes:
             say(note)
 
+    def _before_step(self, num_samples: int) -> tuple[float, int]:
+        """Agree on what this step is about, in one exchange.
+
+        Returns:
+            The weight of this process, and the number of samples of all.
+        """
+        minutes = self.config.runtime.checkpoint_minutes
+        due = minutes is not None and time.monotonic() - self.saved_at > 60 * minutes
+        everyone = self.processes.gather([num_samples, self.interrupt.number or 0, due])
+        samples, interrupts, dues = zip(*everyone, strict=True)
+        self.agreed = Agreed(max(interrupts) or None, bool(dues[0]))
+        return len(samples) * num_samples / max(sum(samples), 1), sum(samples)
+
     def _after_step(self, progress: Progress) -> None:
         runtime = self.config.runtime
         self.journal.advance(progress, len(self.batches))
         if progress.step % runtime.log_steps == 0:
-            values = {**progress.means(), "lr": self.parts.optimizer.param_groups[0]["lr"]}
+            sums = self.processes.total(progress.sums)
+            values = {**means_of(sums), "lr": self.parts.optimizer.param_groups[0]["lr"]}
             self.journal.step(progress, values)
         if runtime.table_steps is not None and progress.step % runtime.table_steps == 0:
             self.journal.look_at_tables(progress)
-        steps, minutes = runtime.checkpoint_steps, runtime.checkpoint_minutes
-        due = steps is not None and progress.step % steps == 0
-        due |= minutes is not None and time.monotonic() - self.saved_at > 60 * minutes
+        steps = runtime.checkpoint_steps
+        due = self.agreed.checkpoint_is_due or (steps is not None and progress.step % steps == 0)
         # After the last step of an epoch the end of the epoch saves.
         within = progress.step_in_epoch < len(self.batches)
-        if within and (due or self.interrupt.number is not None):
+        if within and (due or self._interrupt is not None):
             self.save()
         if within:
             self._stop_if_asked()
 
     def _after_epoch(self, progress: Progress, means: dict[str, float]) -> None:
         model, values = self.parts.model, dict(means)
+        self.processes.copy_buffers(model)
         values["lr"] = self.parts.optimizer.param_groups[0]["lr"]
         if self.validation is not None:
-            found = evaluate(model, self.validation, self.labels.given)
+            found = evaluate(model, self.validation, self.labels.given, self.processes)
             values.update({f"validation_{k}": v for k, v in found._asdict().items()})
-        found = evaluate(model, self.test, self.data.test.labels)
+        found = evaluate(model, self.test, self.data.test.labels, self.processes)
         values.update({f"test_{k}": v for k, v in found._asdict().items()})
         if self.parts.data_optimizer is not None:
             values["skipped_rows"] = self.parts.data_optimizer.num_skipped_rows
-        better = self._is_better(values)
+        better = self.processes.from_first(lambda: self._is_better(values))
         self.journal.epoch(progress, values)
         if better:
-            save_weights(self.folder.path / "best.pt", model.state_dict())
+            weights = self.parts.weights()
+            if self.processes.is_first:
+                save_weights(self.folder.path / "best.pt", weights)
         self.save()
         if progress.epoch < self.config.epochs:
             self._stop_if_asked()
 
+    @property
+    def _interrupt(self) -> int | None:
+        """The signal that asked to stop; of several processes, the one they have agreed on."""
+        return self.interrupt.number if self.processes.size == 1 else self.agreed.interrupt
+
     def _stop_if_asked(self) -> None:
-        if self.interrupt.number is not None:
+        if self._interrupt is not None:
             self.journal.say(
                 f"Stopped and saved at step {self.progress.step}. Continue with: data-parameters "
                 f"train --resume {self.folder.path}"
             )
-            raise StoppedError(self.interrupt.number)
+            raise StoppedError(self._interrupt)
 
     def _is_better(self, values: dict[str, float]) -> bool:
         if self.validation is None:
@@ -381,3 +490,16 @@ def _warnings_as_notes() -> Iterator[list[str]]:
     with warnings.catch_warnings(record=True) as caught:
         yield notes
     notes += [f"Warning: {warning.message}" for warning in caught]
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """What all processes know before a step.
+
+    Attributes:
+        interrupt: The signal that asked one of them to stop, if any.
+        checkpoint_is_due: Whether process 0 finds that it is time for a checkpoint.
+    """
+
+    interrupt: int | None = None
+    checkpoint_is_due: bool = False

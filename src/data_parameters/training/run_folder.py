@@ -22,7 +22,7 @@ from typing import Any
 
 from data_parameters.training.config_file import config_to_dict
 
-__all__ = ["RunFolder", "new_run_folder", "refuse_taken"]
+__all__ = ["RunFolder", "made_by", "new_run_folder", "refuse_taken"]
 
 MARKER = ".data-parameters-run"
 GROWING = ("metrics.jsonl", "tables.npy", "dynamics.npy", "log.txt")
@@ -152,7 +152,9 @@ class RunFolder:
             writer.writerows(rows)
 
 
-def new_run_folder(name: str, path: Path | None, *, restart: bool = False) -> RunFolder:
+def new_run_folder(
+    name: str, path: Path | None, *, restart: bool = False, launch: str = ""
+) -> RunFolder:
     """Make a folder for a run; never write into one that is there.
 
     Args:
@@ -160,6 +162,7 @@ def new_run_folder(name: str, path: Path | None, *, restart: bool = False) -> Ru
             ``runs/name-2``, ``runs/name-3``, … that is free.
         path: The folder to make.
         restart: Remove the folder first if a run of this program made it.
+        launch: Which ``torchrun`` starts the run, if one does; see :func:`made_by`.
 
     Returns:
         The folder, empty but for a mark that this program made it.
@@ -173,7 +176,8 @@ def new_run_folder(name: str, path: Path | None, *, restart: bool = False) -> Ru
         shutil.rmtree(path)
     refuse_taken(path)
     path.mkdir(parents=True, exist_ok=True)
-    (path / MARKER).write_text("The run folder of a data-parameters command.\n", encoding="utf-8")
+    words = f"The run folder of a data-parameters command.\n{launch}\n"
+    (path / MARKER).write_text(words, encoding="utf-8")
     return RunFolder(path)
 
 
@@ -198,6 +202,20 @@ def refuse_taken(path: Path) -> None:
             f"{'a run' if ours else 'which no run of this program made'}. {remedy}, or name "
             "another folder."
         )
+
+
+def made_by(path: Path, launch: str) -> bool:
+    """Whether a folder was made by the ``torchrun`` that has now started its processes anew.
+
+    Args:
+        path: The folder.
+        launch: Which one.
+
+    Returns:
+        Whether it was.
+    """
+    marker = path / MARKER
+    return marker.is_file() and launch in marker.read_text(encoding="utf-8").splitlines()
 
 
 def _free_folder(name: str) -> Path:
