@@ -9,6 +9,7 @@ from pathlib import Path
 
 from data_parameters.cli import report_errors
 from data_parameters.training.config import NoiseConfig
+from data_parameters.training.processes import joined_processes
 from data_parameters.training.published_flags import apply_flags, parse_flags
 from data_parameters.training.recipes import RECIPES
 from data_parameters.training.run import start_run
@@ -41,7 +42,8 @@ def main() -> None:
     noise = NoiseConfig()
     if flags.rand_fraction != 0.0:
         noise = NoiseConfig(kind="permute", fraction=flags.rand_fraction, seed=flags.seed)
-    start_run(replace(config, data=data, noise=noise), restart=flags.restart)
+    with joined_processes(config.runtime.device):
+        start_run(replace(config, data=data, noise=noise), restart=flags.restart)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from data_parameters import (
     DataParameters,
     IndexedDataset,
     SparseSGD,
+    TrainingDynamics,
     check_loader,
     distributed,
     functional,
@@ -86,6 +87,33 @@ def test_finding_issues_runs() -> None:
     assert len(names["worst"]) == 20
 
 
+def test_loop_of_many_processes_runs_in_one() -> None:
+    names = surroundings()
+    names["train_set"] = IndexedDataset(names["train_set"])
+    joint = DataParameters(num_classes=NUM_CLASSES, num_instances=40)
+    names["data_parameters"] = joint
+    names["data_optimizer"] = SparseSGD(joint.param_groups(lr_class=0.1, lr_instance=0.2))
+    names |= {
+        "distributed": distributed,
+        "DataLoader": DataLoader,
+        "TrainingDynamics": TrainingDynamics,
+        "data_loss": lambda logits, target, index: functional.cross_entropy(
+            logits, target, joint(target, index)
+        ),
+    }
+    loop, uneven = python_blocks("docs/processes.md")
+    exec(loop, names)
+    assert (names["dynamics"].count == 2).all()
+    for num_samples in (8, 0):
+        for name in ("images", "target", "index"):
+            names[name] = names[name][:num_samples]
+        names["model"].zero_grad()
+        exec(uneven, names)
+        grad = names["model"].weight.grad
+        assert grad is not None
+        assert bool((grad != 0).any()) == (num_samples > 0)
+
+
 def public_objects() -> list[tuple[str, Any]]:
     modules = ("distributed", "functional")
     names = [name for name in data_parameters.__all__ if name not in modules]
@@ -113,7 +141,15 @@ def test_what_many_processes_need_has_its_page(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/method.md", "docs/issues.md"]
+    "page",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "docs/method.md",
+        "docs/issues.md",
+        "docs/processes.md",
+    ],
 )
 def test_links_inside_the_repository_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")

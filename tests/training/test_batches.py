@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from data_parameters.training.batches import Batch, make_batches
 from data_parameters.training.config import AugmentConfig
 from data_parameters.training.data import Split, TrainingData
+from data_parameters.training.processes import Processes
 
 N = 23
 
@@ -107,3 +108,25 @@ def test_normalisation_and_order() -> None:
     expected = (in_memory().inputs[:4].float() / 255 - 0.5) / 0.2
     torch.testing.assert_close(first.inputs, expected)
     assert len(epoch(in_memory(), 0, limit=2)) == 2
+
+
+@pytest.mark.parametrize("num_processes", [1, 2, 3, 5])
+@pytest.mark.parametrize("kind", ["memory", "loader"])
+def test_the_parts_of_all_processes_make_the_minibatch(kind: str, num_processes: int) -> None:
+    """With the random changes of the whole; a part may be empty, and then has a shape."""
+    if kind == "memory":
+        split = in_memory()
+        options: dict[str, Any] = {"augmentation": AugmentConfig(crop_padding=1, flip=True)}
+    else:
+        split = Split(inputs=Random(), labels=torch.zeros(N, dtype=torch.int64))
+        options = {"shape": (5,)}
+    whole = epoch(split, 1, **options)
+    parts = [
+        epoch(split, 1, processes=Processes(rank, num_processes), **options)
+        for rank in range(num_processes)
+    ]
+    for batch, *of_step in zip(whole, *parts, strict=True):
+        assert torch.equal(torch.cat([part.index for part in of_step]), batch.index)
+        assert torch.equal(torch.cat([part.inputs for part in of_step]), batch.inputs)
+        sizes = [len(part.index) for part in of_step]
+        assert max(sizes) - min(sizes) <= 1 + (7 in batch.index)

@@ -47,7 +47,7 @@ def augment(
         columns = torch.where(flipped, width - 1 - columns, columns)
     rows = (torch.arange(height) + down) * (width + 2 * padding)
     # Where each pixel comes from in the padded image, as one number.
-    places = (rows.unsqueeze(2) + (columns + right).unsqueeze(1)).reshape(num_images, 1, -1)
+    places = (rows.unsqueeze(2) + (columns + right).unsqueeze(1)).flatten(1).unsqueeze(1)
     padded = F.pad(images, (padding,) * 4).flatten(2)
     places = places.to(device, non_blocking=True).expand(num_images, channels, -1)
     return padded.gather(2, places).reshape(images.shape)

@@ -6,20 +6,24 @@ Legend: W processes.
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.fsdp import FSDPModule
+from torch.distributed.rendezvous import rendezvous
+from torch.distributed.run import main as torchrun
 from torch.nn.parallel import DistributedDataParallel
 
 from data_parameters.distributed import fail_together
 from data_parameters.distributed.gathering import world_size
 
-__all__ = ["Processes", "joined_processes", "launch", "wrapped"]
+__all__ = ["Processes", "joined_processes", "launch", "start_on_all_devices", "wrapped"]
 
 Value = TypeVar("Value")
 
@@ -182,7 +186,12 @@ def joined_processes(device: str) -> Iterator[None]:
     cuda = torch.cuda.is_available() and (device == "auto" or device.startswith("cuda"))
     if cuda and os.environ["WORLD_SIZE"] != "1":
         _take_a_device(device, int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+    store, rank, size = next(rendezvous("env://"))
+    # The launcher keeps one store over its restarts, and the addresses of processes that are gone
+    # with it: gloo would try to reach those.
+    store = PrefixStore(f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
         with fail_together():
             yield
@@ -236,3 +245,27 @@ def launch() -> Launch | None:
         int(os.environ["TORCHELASTIC_RESTART_COUNT"]),
         int(os.environ["TORCHELASTIC_MAX_RESTARTS"]) > 0,
     )
+
+
+def start_on_all_devices(script: str, words: Sequence[str]) -> bool:
+    """Start a script under ``torchrun``, with a process for each CUDA device of this machine.
+
+    Args:
+        script: The file of the script.
+        words: Its command line.
+
+    Returns:
+        Whether it was started: not where there are fewer than two devices, and not in a process
+        that ``torchrun`` has started.
+
+    Raises:
+        SystemExit: A process has failed; it has said why.
+    """
+    num_devices = torch.cuda.device_count()
+    if num_devices < 2 or dist.is_torchelastic_launched():
+        return False
+    try:
+        torchrun(["--standalone", "--nproc-per-node", str(num_devices), script, *words])
+    except ChildFailedError as error:
+        raise SystemExit(1) from error
+    return True
