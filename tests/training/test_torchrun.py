@@ -169,7 +169,7 @@ def test_many_processes_make_the_run_of_one(
     said = stdout.splitlines()
     assert said == (folder / "log.txt").read_text().splitlines()
     assert said[0] == f"Run folder: {folder}"
-    assert said[-1] == f"Everything is in {folder}."
+    assert f"Everything is in {folder}." in said
     assert len(said) == len((alone / "log.txt").read_text().splitlines())
 
 
