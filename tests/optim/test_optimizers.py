@@ -52,6 +52,14 @@ def assert_same_bits(first: dict[str, torch.Tensor], second: dict[str, torch.Ten
 
 
 @each_optimizer
+def test_loads_more_than_once(make: Any) -> None:
+    groups = tables().param_groups()
+    optimizer, state = make(groups), make(groups).state_dict()
+    for _ in range(2):
+        optimizer.load_state_dict(state)
+
+
+@each_optimizer
 def test_resumes_to_the_bit(make: Any) -> None:
     whole = tables()
     optimizer = make(whole.param_groups(), lr=0.1)

@@ -246,7 +246,8 @@ class SparseOptimizer(Optimizer, ABC):
             ValueError: The state is one of another optimizer, or of tables of another size.
         """
         for group in state_dict["param_groups"]:
-            missing = self.defaults.keys() - group.keys()
+            # torch adds "differentiable" to the defaults when a state is loaded, to no group.
+            missing = self.defaults.keys() - group.keys() - {"differentiable"}
             if missing:
                 raise ValueError(
                     f"Each group of the state should have the settings of {type(self).__name__}. "
