@@ -30,6 +30,7 @@ EVERYTHING_BELOW = {*CORE, "data_parameters"}
 APPLICATION = {
     "report": EVERYTHING_BELOW,
     "training": {*EVERYTHING_BELOW, "report"},
+    "integrations": EVERYTHING_BELOW,
     "cli": {*EVERYTHING_BELOW, "training"},
     "__main__": {"cli"},
 }

@@ -1,0 +1,535 @@
+"""Data parameters in PyTorch Lightning. Needs ``pip install 'data-parameters[lightning]'``.
+
+Legend: B samples in the minibatch of a step, C classes, N training instances.
+"""
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils._pytree import tree_leaves
+from torch.utils.data import DataLoader
+from torch.utils.data.distributed import DistributedSampler
+
+from data_parameters import DataParameters, IndexedDataset, TrainingDynamics, functional
+from data_parameters.distributed import GlobalBatchSampler, digest, loss_weight
+from data_parameters.monitor import statistics
+
+try:
+    from pytorch_lightning import Callback, LightningModule, Trainer
+    from pytorch_lightning.utilities import rank_zero_warn
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "data_parameters.integrations.lightning needs PyTorch Lightning, an optional dependency. "
+        "Install it with: pip install 'data-parameters[lightning]'"
+    ) from error
+
+__all__ = ["DataParametersCallback", "IndexedLoader"]
+
+
+class DataParametersCallback(Callback):
+    """Trains the tables beside a ``LightningModule``, and keeps them in Lightning's checkpoints.
+
+    While ``Trainer.fit`` runs, the module has the callback as ``self.data_parameters``, and its
+    ``training_step`` changes in one line::
+
+        images, target, index = batch
+        return self.data_parameters.cross_entropy(self.model(images), target, index)
+
+    The tables step whenever an optimizer of the module does: once under accumulation, not where
+    a loss scale overflows. They are no part of the module, so they enter neither its optimizer nor
+    its state dict, nor what ``DistributedDataParallel`` wraps. At the end of an epoch their
+    statistics go to every logger.
+
+    Args:
+        data_parameters: The tables. They move to the device of the module.
+        optimizer: Their optimizer, :class:`SparseSGD` or :class:`SparseAdamW`.
+        dynamics: Statistics to gather beside, from what :meth:`cross_entropy` is given.
+        labels: Given labels of all instances, shape ``(N,)``. Their digest is saved, and a run
+            with other labels does not resume from the checkpoint.
+        name: The module's attribute, and part of the key in the checkpoint.
+
+    Raises:
+        ValueError: The optimizer does not hold the tables, and them alone, or sizes differ.
+
+    Example:
+        >>> from data_parameters import SparseSGD
+        >>> tables = DataParameters(num_instances=1_000)
+        >>> optimizer = SparseSGD(tables.param_groups(lr_instance=0.2), momentum=0.9)
+        >>> callback = DataParametersCallback(tables, optimizer)
+        >>> trainer = Trainer(callbacks=[callback], max_epochs=1)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        data_parameters: DataParameters,
+        optimizer: Optimizer,
+        *,
+        dynamics: TrainingDynamics | None = None,
+        labels: Tensor | None = None,
+        name: str = "data_parameters",
+    ) -> None:
+        tables, held = set(data_parameters.parameters()), _parameters_of(optimizer)
+        if tables != held:
+            raise ValueError(
+                "`optimizer` should hold the tables and nothing else. Found "
+                f"{len(held - tables)} other parameters, and {len(tables - held)} of the tables "
+                "missing. Build it from `data_parameters.param_groups(...)`."
+            )
+        self.data_parameters, self.optimizer, self.dynamics = data_parameters, optimizer, dynamics
+        self.name = name
+        self._check_sizes("dynamics", None if dynamics is None else dynamics.num_instances)
+        self._check_sizes("labels", None if labels is None else len(labels))
+        self._digest = None if labels is None else digest(labels)
+        self._trainer: Trainer | None = None
+        self._num_lookups, self._step_is_due = 0, False
+        self._hooks: list[Any] = []
+
+    def __call__(self, target: Tensor | None = None, index: Tensor | None = None) -> Tensor:
+        """Temperatures of a minibatch, for a loss of your own.
+
+        In several processes, weight its mean by :func:`data_parameters.distributed.loss_weight`
+        where their minibatches differ in size.
+
+        Args:
+            target: Given labels in ``[0, C)``, shape ``(B,)``.
+            index: Rows in ``[0, N)``, shape ``(B,)``.
+
+        Returns:
+            Temperatures, shape ``(B,)``.
+        """
+        self._num_lookups += 1
+        temperature: Tensor = self.data_parameters(target, index)
+        return temperature
+
+    def cross_entropy(
+        self, logits: Tensor, target: Tensor, index: Tensor | None = None, **options: Any
+    ) -> Tensor:
+        """The mean loss of ``training_step``, over the samples of all processes, in nats.
+
+        Args:
+            logits: Logits of the model, shape ``(B, C)``.
+            target: Given labels in ``[0, C)``, shape ``(B,)``.
+            index: Rows in ``[0, N)``, shape ``(B,)``; not needed at class level.
+            **options: As in :func:`data_parameters.functional.cross_entropy`.
+
+        Returns:
+            A scalar. In several processes it is weighted so that their mean is the mean over all
+            samples, also where minibatches differ in size.
+
+        Raises:
+            RuntimeError: It is asked for outside of training.
+        """
+        if self._trainer is None or not self._trainer.training:
+            raise RuntimeError(
+                f"`{self.name}.cross_entropy` should be called in `training_step`, because "
+                "temperatures serve training alone. Found another stage. Use "
+                "torch.nn.functional.cross_entropy to validate and test."
+            )
+        loss = functional.cross_entropy(logits, target, self(target, index), **options)
+        if self.dynamics is not None and index is not None:
+            self.dynamics.update(logits.detach(), target, index)
+        return loss * loss_weight(len(logits)) if self._trainer.world_size > 1 else loss
+
+    # What Lightning calls, in its order.
+
+    @property
+    def state_key(self) -> str:
+        """The key in a checkpoint; tables of two names have two."""
+        return self._generate_state_key(name=self.name)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Hand the callback to the module, before that is wrapped.
+
+        Args:
+            trainer: The trainer.
+            pl_module: The module.
+            stage: ``"fit"``; nothing is done in others.
+
+        Raises:
+            ValueError: The module holds tables itself, or the attribute is taken, or processes
+                were spawned, which share the memory of the tables.
+        """
+        if stage != "fit":
+            return
+        for place, part in pl_module.named_modules():
+            if isinstance(part, DataParameters):
+                raise ValueError(
+                    "The LightningModule should not hold the tables, because its optimizer, its "
+                    "state dict and DistributedDataParallel would take them. Found "
+                    f"DataParameters as `{place}`. Remove it, and use `self.{self.name}`."
+                )
+        if getattr(pl_module, self.name, self) is not self:
+            raise ValueError(
+                f"The LightningModule should leave `{self.name}` to the callback. Found "
+                f"{type(getattr(pl_module, self.name)).__name__} there. Give the callback another "
+                "`name`, or remove the attribute."
+            )
+        tables = list(self.data_parameters.parameters())
+        if any(table.is_shared() for table in tables):  # type: ignore[no-untyped-call]
+            raise ValueError(
+                "Every process should have tables of its own. Found shared memory, as spawned "
+                'processes have it. Use Trainer(strategy="ddp").'
+            )
+        self.data_parameters.to(trainer.strategy.root_device)
+        self._trainer = trainer
+        self._num_lookups, self._step_is_due = 0, False
+        setattr(pl_module, self.name, self)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Follow the optimizers of the module.
+
+        Args:
+            trainer: The trainer.
+            pl_module: The module.
+
+        Raises:
+            ValueError: One of them holds the tables as well.
+        """
+        tables = set(self.data_parameters.parameters())
+        for optimizer in trainer.optimizers:
+            if tables & _parameters_of(optimizer):
+                raise ValueError(
+                    "The tables should have one optimizer, the callback's. Found them in "
+                    f"{type(optimizer).__name__} too. Leave them out of `configure_optimizers`."
+                )
+        self._release()
+        self._hooks = [o.register_step_post_hook(self._step) for o in trainer.optimizers]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare the loader with the tables.
+
+        Args:
+            trainer: The trainer.
+            pl_module: The module.
+
+        Raises:
+            ValueError: The data set has another size.
+        """
+        loader = trainer.train_dataloader
+        dataset = getattr(loader, "dataset", None)
+        if isinstance(dataset, IndexedDataset):
+            self._check_sizes("train_dataloader", len(dataset))
+        sampler = getattr(loader, "sampler", None)
+        if isinstance(sampler, DistributedSampler) and not sampler.drop_last:
+            repeated = sampler.total_size - len(sampler.dataset)  # type: ignore[arg-type]
+            if repeated > 0:
+                rank_zero_warn(
+                    f"Lightning's sampler repeats {repeated} instances an epoch, so that all "
+                    "processes have equally many; their rows get two gradients. IndexedLoader "
+                    "repeats none."
+                )
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Look for the index in the first minibatch.
+
+        Args:
+            trainer: The trainer.
+            pl_module: The module.
+            batch: The minibatch.
+            batch_idx: Its number.
+
+        Raises:
+            ValueError: There is none.
+        """
+        needed = self._num_lookups == 0 and self.data_parameters.log_instance is not None
+        if needed and not _has_index(batch):
+            raise ValueError(
+                "A minibatch should hold the index of each sample, last in a tuple or under the "
+                f'key "index". Found {_describe(batch)}. Use IndexedLoader(train_set, ...), or '
+                "wrap the training set in IndexedDataset; a collator of your own has to keep the "
+                "index."
+            )
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Any) -> None:
+        """Forget the gradients of a step that a loss scaler has skipped.
+
+        Args:
+            trainer: The trainer.
+            pl_module: The module.
+            loss: The loss.
+        """
+        if self._step_is_due:
+            self.optimizer.zero_grad()
+            self._step_is_due = False
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Note that a step is due; the model's optimizer takes it, or a loss scaler skips it.
+
+        Args:
+            trainer: The trainer.
+            pl_module: The module.
+            optimizer: The optimizer of the module.
+
+        Raises:
+            RuntimeError: No loss has asked for a temperature so far.
+        """
+        if self._num_lookups == 0:
+            raise RuntimeError(
+                "The loss should depend on the temperatures. Found no lookup before the first "
+                f"step. Return `self.{self.name}.cross_entropy(logits, target, index)` from "
+                "`training_step`."
+            )
+        self._step_is_due = True
+
+    def _step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        """Step the tables, after an optimizer of the module has stepped."""
+        assert self._trainer is not None
+        scaler = getattr(self._trainer.precision_plugin, "scaler", None)
+        if scaler is None:
+            self.optimizer.step()
+        else:
+            scaler.step(self.optimizer)
+        self.optimizer.zero_grad()
+        self._step_is_due = False
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log statistics of the temperatures, as ``NAME/instance/mean`` and so on.
+
+        Args:
+            trainer: The trainer.
+            pl_module: The module.
+        """
+        if trainer.loggers or trainer.checkpoint_callbacks:
+            found = statistics(self.data_parameters)
+            named = {f"{self.name}/{key}": value for key, value in found.items()}
+            pl_module.log_dict(named, sync_dist=True)  # equal everywhere, but Lightning can't know
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the module's optimizers alone.
+
+        Args:
+            trainer: The trainer.
+            pl_module: The module.
+        """
+        self._release()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Leave the module's optimizers alone.
+
+        Args:
+            trainer: The trainer.
+            pl_module: The module.
+            exception: Why it ended.
+        """
+        self._release()
+
+    def _release(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+
+    # Checkpoints.
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {"data_parameters": self.data_parameters, "optimizer": self.optimizer}
+        return parts if self.dynamics is None else {**parts, "dynamics": self.dynamics}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tables, optimizer and dynamics, as plain tensors and numbers.
+
+        Returns:
+            What Lightning saves.
+        """
+        states = {name: part.state_dict() for name, part in self._parts().items()}
+        return {**states, "labels": self._digest}
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Warn where a run goes on from a checkpoint that has no tables.
+
+        Args:
+            trainer: The trainer.
+            pl_module: The module.
+            checkpoint: The checkpoint.
+        """
+        if trainer.state.fn == "fit" and self.state_key not in checkpoint.get("callbacks", {}):
+            rank_zero_warn(
+                f"The checkpoint has no {self.state_key}, so its tables start anew. Was it "
+                "written with another `name`, or without this callback?"
+            )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from a checkpoint; where one part does not fit, none is changed.
+
+        Args:
+            state_dict: What :meth:`state_dict` returned.
+
+        Raises:
+            ValueError: The checkpoint has other parts, or was written over other labels, or a
+                state belongs to another optimizer or data set.
+            RuntimeError: The tables belong to another data set.
+        """
+        parts = self._parts()
+        found = state_dict.keys() - {"labels"}
+        if found != parts.keys():
+            raise ValueError(
+                f"The checkpoint should hold {sorted(parts)}. Found {sorted(found)}. Give the "
+                "callback `dynamics` as in the run that wrote it, or leave them out as it did."
+            )
+        digests = (self._digest, state_dict.get("labels"))
+        if None not in digests and digests[0] != digests[1]:
+            raise ValueError(
+                "The run should have the labels of its checkpoint, in the same order. Found other "
+                "ones. Resume over the same training set, or start a new run."
+            )
+        before = {name: copy.deepcopy(part.state_dict()) for name, part in parts.items()}
+        try:
+            for name, part in parts.items():
+                part.load_state_dict(state_dict[name])
+        except (ValueError, RuntimeError):
+            for name, part in parts.items():
+                part.load_state_dict(before[name])
+            raise
+
+    def _check_sizes(self, name: str, found: int | None) -> None:
+        table = self.data_parameters.log_instance
+        if table is not None and found is not None and found != len(table):
+            raise ValueError(
+                f"`{name}` should have the {len(table)} instances of the table. Found {found}. "
+                "Build DataParameters with num_instances=len(train_set)."
+            )
+
+
+class IndexedLoader:
+    """Minibatches that carry their indices, and that Lightning resumes within an epoch.
+
+    The order hangs on (seed, epoch) alone. Every process takes its part of each minibatch, and
+    every instance occurs once an epoch, so any number of processes trains on the same minibatches
+    (see :class:`data_parameters.distributed.GlobalBatchSampler`). Lightning leaves a loader of
+    this kind as it is.
+
+    Args:
+        dataset: The training set, with or without its index.
+        batch_size: Samples B of a step over all processes.
+        shuffle: Whether each epoch has an order of its own.
+        seed: Of the orders.
+        **options: As in ``torch.utils.data.DataLoader``: ``num_workers``, ``pin_memory``, …
+
+    Raises:
+        TypeError: Options of the ``DataLoader`` exclude one another, or the data set has no index.
+
+    Example:
+        >>> loader = IndexedLoader([("a", 0), ("b", 1), ("c", 1)], batch_size=2, shuffle=False)
+        >>> [index.tolist() for _, _, index in loader]
+        [[0, 1], [2]]
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int,
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
+        indexed = isinstance(dataset, IndexedDataset)
+        self.dataset = dataset if indexed else IndexedDataset(dataset)
+        self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
+        self.options = options
+        self.epoch, self.num_done = 0, 0
+        self._was_loaded = False
+        self._loader: DataLoader[Any] | None = None
+
+    batch_sampler = None  # Lightning looks for one where it evaluates
+
+    @property
+    def sampler(self) -> "IndexedLoader":
+        """Itself: Lightning tells a loader's sampler which epoch begins."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch comes next. That of a state just loaded goes on where it was.
+
+        Args:
+            epoch: The epoch, from 0.
+        """
+        if not (self._was_loaded and epoch == self.epoch):
+            self.epoch, self.num_done = epoch, 0
+        self._was_loaded = False
+
+    def __len__(self) -> int:
+        """Minibatches of a whole epoch."""
+        return -(-len(self.dataset) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Any]:
+        """The minibatches that are left of the epoch."""
+        if self._loader is None:  # not earlier: the processes have to have joined
+            batches = GlobalBatchSampler(
+                self.dataset, self.batch_size, shuffle=self.shuffle, seed=self.seed
+            )
+            self._loader = DataLoader(self.dataset, batch_sampler=batches, **self.options)
+        sampler = self._loader.batch_sampler
+        assert isinstance(sampler, GlobalBatchSampler)
+        sampler.set_epoch(self.epoch, self.num_done)
+        for batch in self._loader:
+            self.num_done += 1
+            yield batch
+        self.epoch, self.num_done = self.epoch + 1, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far the training has come, and over what.
+
+        Returns:
+            Plain numbers.
+        """
+        return {**self._order(), "epoch": self.epoch, "num_done": self.num_done}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from a state.
+
+        Args:
+            state_dict: What :meth:`state_dict` returned.
+
+        Raises:
+            ValueError: It belongs to another order of the minibatches.
+        """
+        found = {name: state_dict.get(name) for name in self._order()}
+        if found != self._order():
+            raise ValueError(
+                f"The loader should be the one of the checkpoint, {found}. Found {self._order()}. "
+                "Resume over the same training set, or start a new run."
+            )
+        self.epoch, self.num_done = state_dict["epoch"], state_dict["num_done"]
+        self._was_loaded = True
+
+    def _order(self) -> dict[str, Any]:
+        names = ("batch_size", "shuffle", "seed")
+        return {"num_instances": len(self.dataset), **{name: getattr(self, name) for name in names}}
+
+
+def _parameters_of(optimizer: Optimizer) -> set[nn.Parameter]:
+    return {parameter for group in optimizer.param_groups for parameter in group["params"]}
+
+
+def _is_row(value: Any) -> bool:
+    integer = isinstance(value, Tensor) and not (value.is_floating_point() or value.is_complex())
+    return integer and value.ndim == 1 and value.dtype != torch.bool
+
+
+def _has_index(batch: Any) -> bool:
+    """Whether a minibatch may have one. Labels alone are one row of integers, with an index two."""
+    if isinstance(batch, Mapping) and "index" in batch:
+        return True
+    if isinstance(batch, (list, tuple)) and len(batch) > 2 and _is_row(batch[-1]):
+        return True
+    return sum(map(_is_row, tree_leaves(batch))) > 1
+
+
+def _describe(batch: Any) -> str:
+    if isinstance(batch, Mapping):
+        return f"the keys {sorted(map(str, batch))}"
+    if isinstance(batch, (list, tuple)):
+        return f"a {type(batch).__name__} of {len(batch)}"
+    return type(batch).__name__
