@@ -1,4 +1,4 @@
-"""One small training, in a plain loop and in Lightning. Started by torchrun, it is one process."""
+"""One small training, in a plain loop and in Lightning. A process of torchrun starts here."""
 
 import os
 import signal

@@ -351,7 +351,7 @@ def callback_over(
     ("other", "error", "remedy"),
     [
         (callback_over(9), RuntimeError, "belongs to another data set"),
-        (callback_over(8, dynamics=False), ValueError, "Give the callback `dynamics`"),
+        (callback_over(8, dynamics=False), ValueError, "Give `dynamics` as"),
         (callback_over(8, torch.arange(8).flip(0)), ValueError, "over the same training set"),
     ],
 )

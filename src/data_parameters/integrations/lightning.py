@@ -3,19 +3,19 @@
 Legend: B samples in the minibatch of a step, C classes, N training instances.
 """
 
-import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from data_parameters import DataParameters, IndexedDataset, TrainingDynamics, functional
-from data_parameters.distributed import GlobalBatchSampler, digest, loss_weight
+from data_parameters.distributed import GlobalBatchSampler, loss_weight
+from data_parameters.integrations.parts import DataParts
 from data_parameters.monitor import statistics
 
 try:
@@ -72,18 +72,9 @@ class DataParametersCallback(Callback):
         labels: Tensor | None = None,
         name: str = "data_parameters",
     ) -> None:
-        tables, held = set(data_parameters.parameters()), _parameters_of(optimizer)
-        if tables != held:
-            raise ValueError(
-                "`optimizer` should hold the tables and nothing else. Found "
-                f"{len(held - tables)} other parameters, and {len(tables - held)} of the tables "
-                "missing. Build it from `data_parameters.param_groups(...)`."
-            )
+        self.parts = DataParts(data_parameters, optimizer, dynamics, labels)
         self.data_parameters, self.optimizer, self.dynamics = data_parameters, optimizer, dynamics
         self.name = name
-        self._check_sizes("dynamics", None if dynamics is None else dynamics.num_instances)
-        self._check_sizes("labels", None if labels is None else len(labels))
-        self._digest = None if labels is None else digest(labels)
         self._trainer: Trainer | None = None
         self._num_lookups, self._step_is_due = 0, False
         self._hooks: list[Any] = []
@@ -142,17 +133,7 @@ class DataParametersCallback(Callback):
         return self._generate_state_key(name=self.name)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Hand the callback to the module, before that is wrapped.
-
-        Args:
-            trainer: The trainer.
-            pl_module: The module.
-            stage: ``"fit"``; nothing is done in others.
-
-        Raises:
-            ValueError: The module holds tables itself, or the attribute is taken, or processes
-                were spawned, which share the memory of the tables.
-        """
+        """Hand the callback to the module, before that is wrapped."""
         if stage != "fit":
             return
         for place, part in pl_module.named_modules():
@@ -180,39 +161,18 @@ class DataParametersCallback(Callback):
         setattr(pl_module, self.name, self)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Follow the optimizers of the module.
-
-        Args:
-            trainer: The trainer.
-            pl_module: The module.
-
-        Raises:
-            ValueError: One of them holds the tables as well.
-        """
-        tables = set(self.data_parameters.parameters())
+        """Follow the optimizers of the module."""
         for optimizer in trainer.optimizers:
-            if tables & _parameters_of(optimizer):
-                raise ValueError(
-                    "The tables should have one optimizer, the callback's. Found them in "
-                    f"{type(optimizer).__name__} too. Leave them out of `configure_optimizers`."
-                )
+            self.parts.check_optimizer(optimizer, "Leave them out of `configure_optimizers`.")
         self._release()
         self._hooks = [o.register_step_post_hook(self._step) for o in trainer.optimizers]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare the loader with the tables.
-
-        Args:
-            trainer: The trainer.
-            pl_module: The module.
-
-        Raises:
-            ValueError: The data set has another size.
-        """
+        """Compare the loader with the tables."""
         loader = trainer.train_dataloader
         dataset = getattr(loader, "dataset", None)
         if isinstance(dataset, IndexedDataset):
-            self._check_sizes("train_dataloader", len(dataset))
+            self.parts.check_size("train_dataloader", len(dataset))
         sampler = getattr(loader, "sampler", None)
         if isinstance(sampler, DistributedSampler) and not sampler.drop_last:
             repeated = sampler.total_size - len(sampler.dataset)  # type: ignore[arg-type]
@@ -226,17 +186,7 @@ class DataParametersCallback(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Look for the index in the first minibatch.
-
-        Args:
-            trainer: The trainer.
-            pl_module: The module.
-            batch: The minibatch.
-            batch_idx: Its number.
-
-        Raises:
-            ValueError: There is none.
-        """
+        """Look for the index in the first minibatch."""
         needed = self._num_lookups == 0 and self.data_parameters.log_instance is not None
         if needed and not _has_index(batch):
             raise ValueError(
@@ -247,13 +197,7 @@ class DataParametersCallback(Callback):
             )
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Any) -> None:
-        """Forget the gradients of a step that a loss scaler has skipped.
-
-        Args:
-            trainer: The trainer.
-            pl_module: The module.
-            loss: The loss.
-        """
+        """Forget the gradients of a step that a loss scaler has skipped."""
         if self._step_is_due:
             self.optimizer.zero_grad()
             self._step_is_due = False
@@ -261,16 +205,7 @@ class DataParametersCallback(Callback):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        """Note that a step is due; the model's optimizer takes it, or a loss scaler skips it.
-
-        Args:
-            trainer: The trainer.
-            pl_module: The module.
-            optimizer: The optimizer of the module.
-
-        Raises:
-            RuntimeError: No loss has asked for a temperature so far.
-        """
+        """Note that a step is due; the model's optimizer takes it, or a loss scaler skips it."""
         if self._num_lookups == 0:
             raise RuntimeError(
                 "The loss should depend on the temperatures. Found no lookup before the first "
@@ -283,44 +218,24 @@ class DataParametersCallback(Callback):
         """Step the tables, after an optimizer of the module has stepped."""
         assert self._trainer is not None
         scaler = getattr(self._trainer.precision_plugin, "scaler", None)
-        if scaler is None:
-            self.optimizer.step()
-        else:
-            scaler.step(self.optimizer)
-        self.optimizer.zero_grad()
+        self.parts.step(scaler)
         self._step_is_due = False
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log statistics of the temperatures, as ``NAME/instance/mean`` and so on.
-
-        Args:
-            trainer: The trainer.
-            pl_module: The module.
-        """
+        """Log statistics of the temperatures, as ``NAME/instance/mean`` and so on."""
         if trainer.loggers or trainer.checkpoint_callbacks:
             found = statistics(self.data_parameters)
             named = {f"{self.name}/{key}": value for key, value in found.items()}
             pl_module.log_dict(named, sync_dist=True)  # equal everywhere, but Lightning can't know
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the module's optimizers alone.
-
-        Args:
-            trainer: The trainer.
-            pl_module: The module.
-        """
+        """Leave the module's optimizers alone."""
         self._release()
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Leave the module's optimizers alone.
-
-        Args:
-            trainer: The trainer.
-            pl_module: The module.
-            exception: Why it ended.
-        """
+        """Leave the module's optimizers alone."""
         self._release()
 
     def _release(self) -> None:
@@ -330,29 +245,18 @@ class DataParametersCallback(Callback):
 
     # Checkpoints.
 
-    def _parts(self) -> dict[str, Any]:
-        parts = {"data_parameters": self.data_parameters, "optimizer": self.optimizer}
-        return parts if self.dynamics is None else {**parts, "dynamics": self.dynamics}
-
     def state_dict(self) -> dict[str, Any]:
         """Tables, optimizer and dynamics, as plain tensors and numbers.
 
         Returns:
             What Lightning saves.
         """
-        states = {name: part.state_dict() for name, part in self._parts().items()}
-        return {**states, "labels": self._digest}
+        return self.parts.state_dict()
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Warn where a run goes on from a checkpoint that has no tables.
-
-        Args:
-            trainer: The trainer.
-            pl_module: The module.
-            checkpoint: The checkpoint.
-        """
+        """Warn where a run goes on from a checkpoint that has no tables."""
         if trainer.state.fn == "fit" and self.state_key not in checkpoint.get("callbacks", {}):
             rank_zero_warn(
                 f"The checkpoint has no {self.state_key}, so its tables start anew. Was it "
@@ -370,35 +274,7 @@ class DataParametersCallback(Callback):
                 state belongs to another optimizer or data set.
             RuntimeError: The tables belong to another data set.
         """
-        parts = self._parts()
-        found = state_dict.keys() - {"labels"}
-        if found != parts.keys():
-            raise ValueError(
-                f"The checkpoint should hold {sorted(parts)}. Found {sorted(found)}. Give the "
-                "callback `dynamics` as in the run that wrote it, or leave them out as it did."
-            )
-        digests = (self._digest, state_dict.get("labels"))
-        if None not in digests and digests[0] != digests[1]:
-            raise ValueError(
-                "The run should have the labels of its checkpoint, in the same order. Found other "
-                "ones. Resume over the same training set, or start a new run."
-            )
-        before = {name: copy.deepcopy(part.state_dict()) for name, part in parts.items()}
-        try:
-            for name, part in parts.items():
-                part.load_state_dict(state_dict[name])
-        except (ValueError, RuntimeError):
-            for name, part in parts.items():
-                part.load_state_dict(before[name])
-            raise
-
-    def _check_sizes(self, name: str, found: int | None) -> None:
-        table = self.data_parameters.log_instance
-        if table is not None and found is not None and found != len(table):
-            raise ValueError(
-                f"`{name}` should have the {len(table)} instances of the table. Found {found}. "
-                "Build DataParameters with num_instances=len(train_set)."
-            )
+        self.parts.load_state_dict(state_dict)
 
 
 class IndexedLoader:
@@ -507,10 +383,6 @@ class IndexedLoader:
     def _order(self) -> dict[str, Any]:
         names = ("batch_size", "shuffle", "seed")
         return {"num_instances": len(self.dataset), **{name: getattr(self, name) for name in names}}
-
-
-def _parameters_of(optimizer: Optimizer) -> set[nn.Parameter]:
-    return {parameter for group in optimizer.param_groups for parameter in group["params"]}
 
 
 def _is_row(value: Any) -> bool:
