@@ -139,8 +139,8 @@ def test_texts(kind: str, tmp_path: Path) -> None:
 
 
 def test_labels_outside_the_range(tmp_path: Path) -> None:
-    train = {"text": ["a b", "c d"], "label": [0, 1]}
-    root = write(tmp_path / "t", train=train, test={"text": ["a"], "label": [7]})
+    texts = {"text": ["a b", "c d"], "label": [0, 1]}
+    root = write(tmp_path / "t", train=texts, test={"text": ["a"], "label": [7]})
     done = train("--recipe", "text", "--data.path", root, cwd=tmp_path)
     assert done.returncode == 1
     assert "7" in done.stderr
