@@ -1,14 +1,18 @@
 """What data parameters add to a training step of several processes: time, and bytes exchanged.
 
-python benchmarks/processes.py [--rounds 12] [--processes 1 2 4]
+python benchmarks/processes.py [--rounds 60] [--processes 1 2 4]
 
 A ResNet-18 on random images of 64x64 pixels, 32 a process, over gloo on this machine. Steps with
-and without data parameters take turns, because the machine drifts more than they cost; the
-processes wait for each other before each step. A quarter of a minibatch is one instance, so that
-rows occur several times.
+and without data parameters take turns, and turns at going first, because the machine drifts more
+than they cost; the processes wait for each other before each step. A quarter of a minibatch is one
+instance, so that rows occur several times.
+
+Rows of the table that `benchmarks/results/processes.jsonl` holds are not measured again: remove the
+file to start anew.
 """
 
 import argparse
+import json
 import statistics
 import tempfile
 import time
@@ -34,19 +38,31 @@ ENTRY = 16  # bytes of a row, its gradient and its number of occurrences
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=12, help="steps of each kind")
+    parser.add_argument("--rounds", type=int, default=60, help="steps of each kind")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--note", default="", help="what else a reader should know")
     flags = parser.parse_args()
-    rows = []
+    done = RESULTS / "processes.jsonl"
+    lines = done.read_text(encoding="utf-8").splitlines() if done.exists() else []
+    rows = {tuple(row[:2]): row for row in map(json.loads, lines)}
     for num_processes in flags.processes:
         for num_instances in SIZES:
+            if (str(num_processes), f"{num_instances:,}") in rows:
+                continue
             with tempfile.TemporaryDirectory() as folder:
                 arguments = (num_processes, num_instances, flags.rounds, folder)
                 mp.spawn(process, arguments, nprocs=num_processes)
                 found = torch.load(Path(folder) / "0.pt", weights_only=False)
-            rows.append(row(num_processes, num_instances, found))
-            print(" | ".join(rows[-1]), flush=True)
+            new = [*row(num_processes, num_instances, found), str(flags.rounds), machine()]
+            rows[tuple(new[:2])] = new
+            with done.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(new) + "\n")
+            print(" | ".join(new), flush=True)
+    (RESULTS / "processes.md").write_text(report([*rows.values()], flags.note), encoding="utf-8")
+
+
+def report(rows: list[list[str]], note: str) -> str:
+    """The page: what was measured, and what follows by arithmetic."""
     header = [
         "processes",
         "instances",
@@ -58,33 +74,41 @@ def main() -> None:
         "bytes a process sends",
         "the model's",
     ]
-    text = (
+    rounds, machines = ({row[-2] for row in rows}, {row[-1] for row in rows})
+    return (
         "# Many processes\n\n"
         f"ResNet-18, {BATCH_SIZE} images of 64x64 pixels a process, joint level; gloo, all "
-        f"processes on one machine, one thread each. Medians of {flags.rounds} rounds; the extra "
-        "with quartiles of the difference within a round, process 0. The first step compares the "
-        "whole tables. Bytes are those that a process gives to collectives each step; the "
-        f"model's are its float32 gradients.\n\n{machine()} {flags.note}\n\n"
-        f"{markdown(header, rows)}\n{arithmetic()}"
+        "processes on one machine, one thread each. The extra is the median over "
+        f"{'/'.join(sorted(rounds))} rounds of the difference within a round, with its 95 % "
+        "interval (from order statistics), in process 0. The first step compares the whole tables. "
+        "Bytes are those that a process gives to collectives each step; the model's are its "
+        f"float32 gradients.\n\n{' '.join(sorted(machines))} {note}\n\n"
+        f"{markdown(header, [row[:-2] for row in rows])}\n{arithmetic()}"
     )
-    (RESULTS / "processes.md").write_text(text, encoding="utf-8")
 
 
 def row(num_processes: int, num_instances: int, found: dict[str, Any]) -> list[str]:
     without = statistics.median(found["without"])
     pairs = zip(found["with"], found["without"], strict=True)
-    low, middle, high = statistics.quantiles([a - b for a, b in pairs], n=4)
+    low, middle, high = median_interval([a - b for a, b in pairs])
     return [
         str(num_processes),
         f"{num_instances:,}",
         f"{1e3 * without:.0f}",
         f"{1e3 * middle:.1f} ({1e3 * low:.1f} to {1e3 * high:.1f})",
-        f"{middle / without:.1%}",
+        f"{middle / without:.1%} ({low / without:.1%} to {high / without:.1%})",
         f"{1e3 * statistics.median(found['step']):.2f}",
         f"{found['first']:.2f}",
         f"{found['bytes']:,}",
         f"{found['model_bytes'] if num_processes > 1 else 0:,}",
     ]
+
+
+def median_interval(values: list[float]) -> tuple[float, float, float]:
+    """The median between the order statistics that hold it with 95 % confidence."""
+    ordered, half = sorted(values), 0.98 * len(values) ** 0.5
+    low, high = int(len(values) / 2 - half), int(len(values) / 2 + half)
+    return ordered[max(low, 0)], statistics.median(values), ordered[min(high, len(values) - 1)]
 
 
 def process(rank: int, num_processes: int, num_instances: int, rounds: int, folder: str) -> None:
@@ -122,13 +146,13 @@ def process(rank: int, num_processes: int, num_instances: int, rounds: int, fold
         found[kind].append(time.perf_counter() - start)
 
     bytes_of_a_step = 0
-    for _ in range(rounds + 1):
+    for number in range(rounds + 1):
         target = torch.randint(NUM_CLASSES, (BATCH_SIZE,), generator=generator)
         index = torch.randint(num_instances, (BATCH_SIZE,), generator=generator)
         index[: BATCH_SIZE // 4] = index[0]
-        step("without", target, index)
         before = sum(sent)
-        step("with", target, index)
+        for kind in ("without", "with") if number % 2 else ("with", "without"):
+            step(kind, target, index)
         bytes_of_a_step = sum(sent) - before
     first = found["step"][0]  # the first round warms up
     torch.save(
