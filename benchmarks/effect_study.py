@@ -46,7 +46,8 @@ def run_one(key: Key) -> dict[str, object]:
     torch.set_num_threads(1)
     cell, method, seed = key
     record = run(Cell.parse(cell), METHODS[method], seed)
-    return {**to_line(record), "machine": machine()}
+    gpu = f" {torch.cuda.get_device_name()}." if torch.cuda.is_available() else ""
+    return {**to_line(record), "machine": machine() + gpu}
 
 
 def main() -> None:

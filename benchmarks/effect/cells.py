@@ -3,7 +3,7 @@
 Legend: N instances, C classes, D features, K x H x W images.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -35,7 +35,7 @@ class Budget:
 
 BUDGETS = {
     "digits": Budget(epochs=60),
-    "banking77": Budget(epochs=40, layers=1),
+    "banking77": Budget(epochs=30, batch_size=128, layers=1),
     "trec6": Budget(epochs=40, layers=1),
     "cifar100": Budget(epochs=40, batch_size=128, lr=0.05),
 }
@@ -95,6 +95,14 @@ def draw(cell: Cell, seed: int) -> Problem:
         inputs, given, true, order[held_out:], order[:held_out], test_inputs, test_labels,
         num_classes,
     )  # fmt: skip
+
+
+def moved(problem: Problem, device: str) -> Problem:
+    """The same on another device."""
+    parts = {
+        name: value.to(device) for name, value in vars(problem).items() if name != "num_classes"
+    }
+    return replace(problem, **parts)
 
 
 def _load(cell: Cell, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, int]:

@@ -112,8 +112,9 @@ class EarlyLearningRegularization:
         *,
         regularisation: float = 3.0,
         momentum: float = 0.7,
+        device: torch.device | str | None = None,
     ) -> None:
-        self.targets = torch.zeros(num_instances, num_classes)
+        self.targets = torch.zeros(num_instances, num_classes, device=device)
         self.regularisation, self.momentum = regularisation, momentum
 
     def __call__(self, logits: Tensor, target: Tensor, index: Tensor) -> Tensor:

@@ -3,8 +3,8 @@
 Legend: B samples in the minibatch, C classes, z logits, y target.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from data_parameters import DataParameters, SparseSGD, functional
 from effect import losses
 from effect.cells import Problem
+from effect.second_phase import SecondPhase
 
 PointwiseLoss = Callable[[Tensor, Tensor], Tensor]
 
@@ -47,8 +48,9 @@ class EarlyLearning(Objective):
     """ELR, whose loss needs the index."""
 
     def __init__(self, problem: Problem) -> None:
-        regularised = losses.EarlyLearningRegularization(len(problem.given), problem.num_classes)
-        self.regularised = regularised
+        self.regularised = losses.EarlyLearningRegularization(
+            len(problem.given), problem.num_classes, device=problem.given.device
+        )
 
     def loss(
         self, model: nn.Module, inputs: Tensor, target: Tensor, index: Tensor
@@ -70,7 +72,7 @@ class Mixup(Objective):
         self, model: nn.Module, inputs: Tensor, target: Tensor, index: Tensor
     ) -> tuple[Tensor, Tensor]:
         share = float(torch.rand((), generator=self.generator))  # Beta(1, 1) is uniform
-        partner = torch.randperm(len(target), generator=self.generator)
+        partner = torch.randperm(len(target), generator=self.generator).to(target.device)
         logits = model(share * inputs + (1 - share) * inputs[partner])
         first, second = F.cross_entropy(logits, target), F.cross_entropy(logits, target[partner])
         return share * first + (1 - share) * second, logits
@@ -95,6 +97,7 @@ class Tempered(Objective):
             num_classes=None if settings.lr_class is None else problem.num_classes,
             num_instances=None if settings.lr_instance is None else len(problem.given),
             bounds=settings.bounds,
+            device=problem.given.device,
         )
         groups = self.tables.param_groups(
             lr_class=settings.lr_class, lr_instance=settings.lr_instance
@@ -123,10 +126,19 @@ class Tempered(Objective):
 
 @dataclass(frozen=True)
 class Method:
-    """A name for tables, and how to build the objective of a run."""
+    """A name for tables, and how to build the objective of a run.
+
+    Attributes:
+        name: Of the row.
+        build: From the problem and the seed of a run.
+        second_phase: Judge the labels and go on with those believed.
+        budget: What differs from the budget that all others get, in studies of just that.
+    """
 
     name: str
     build: Callable[[Problem, int], Objective]
+    second_phase: SecondPhase | None = None
+    budget: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _plain(loss: PointwiseLoss) -> Callable[[Problem, int], Objective]:
@@ -143,10 +155,27 @@ def tempered(name: str, **settings: Any) -> Method:
     return Method(name, lambda problem, seed: Tempered(problem, chosen))
 
 
+def judged(method: Method, **settings: Any) -> Method:
+    """The same with a second phase, with settings of :class:`SecondPhase`."""
+    return replace(
+        method,
+        name=" ".join(
+            [f"{method.name}, second phase", *(f"{k} {_word(v)}" for k, v in settings.items())]
+        ),
+        second_phase=SecondPhase(**settings),
+    )
+
+
+def _word(value: Any) -> str:
+    return f"{value:.2g}" if isinstance(value, float) else str(value)
+
+
+PLAIN = Method("cross-entropy", _plain(_cross_entropy()))
+
 METHODS = {
     method.name: method
     for method in (
-        Method("cross-entropy", _plain(_cross_entropy())),
+        PLAIN,
         Method("label smoothing 0.1", _plain(_cross_entropy(0.1))),
         Method("GCE 0.7", _plain(losses.generalized_cross_entropy)),
         Method("SCE", _plain(losses.symmetric_cross_entropy)),
@@ -160,5 +189,11 @@ METHODS = {
         tempered("class lr 0.1", lr_class=0.1),
         *(tempered(f"instance lr {lr:g}", lr_instance=lr) for lr in (0.2, 1.0, 3.0)),
         tempered("joint lr 1", lr_class=0.1, lr_instance=1.0),
+        judged(PLAIN),
+        judged(tempered("instance lr 0.2", lr_instance=0.2)),
+        judged(tempered("instance lr 1", lr_instance=1.0)),
+        judged(tempered("instance lr 1", lr_instance=1.0), cost=0.5),
+        judged(tempered("instance lr 1", lr_instance=1.0), weights="kept"),
+        judged(tempered("instance lr 1", lr_instance=1.0), weights="kept", start=0.67),
     )
 }

@@ -5,7 +5,7 @@ Legend: N instances, C classes.
 
 import itertools
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 from sklearn.metrics import roc_auc_score
@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from data_parameters import TrainingDynamics
 from data_parameters.training.models import ModelConfig, build_model
-from effect.cells import BUDGETS, Cell, Problem, draw
+from effect.cells import BUDGETS, Cell, Problem, draw, moved
 from effect.methods import Method
+from effect.second_phase import Judgement, judge, plant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,8 @@ class Record:
         validation: Accuracy on the held out noisy labels after each epoch: it selects.
         train: Accuracy on the given labels during each epoch.
         auroc: How well each signal finds the labels that changed, where any did.
+        judged: Of a second phase: the estimated noise rate, the share of the rows left out, and
+            how many of these were wrong and of the wrong ones were left out (precision, recall).
         seconds: How long it took.
         machine: Where it ran.
     """
@@ -38,6 +41,7 @@ class Record:
     train: list[float]
     auroc: dict[str, float]
     seconds: float
+    judged: dict[str, float] = field(default_factory=dict)
     machine: str = ""
 
     @property
@@ -63,29 +67,51 @@ def run(cell: Cell, method: Method, seed: int) -> Record:
     heart within such a budget, and then there is nothing to compare.
     """
     start = time.perf_counter()
-    budget = BUDGETS[cell.data]
+    budget = replace(BUDGETS[cell.data], **method.budget)
     problem = draw(cell, seed)
-    torch.manual_seed(seed)
     images = problem.inputs.ndim == 4
-    model = _perceptron(problem, budget.layers, budget.hidden)
-    if images:
-        shape = tuple(problem.inputs.shape[1:])
-        model = build_model(ModelConfig(name="cnn"), shape, problem.num_classes)
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=budget.lr, momentum=0.9, weight_decay=budget.weight_decay
-    )
-    milestones = [round(0.67 * budget.epochs), round(0.84 * budget.epochs)]
-    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones)
+    device = "cuda" if images and torch.cuda.is_available() else "cpu"
+    problem = moved(problem, device)
+
+    def begin() -> tuple[nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(seed)
+        model = _perceptron(problem, budget.layers, budget.hidden)
+        if images:
+            shape = tuple(problem.inputs.shape[1:])
+            model = build_model(ModelConfig(name="cnn"), shape, problem.num_classes)
+        model.to(device)
+        return model, torch.optim.SGD(
+            model.parameters(), lr=budget.lr, momentum=0.9, weight_decay=budget.weight_decay
+        )
+
+    model, optimizer = begin()
     objective = method.build(problem, seed)
-    dynamics = TrainingDynamics(len(problem.given))
+    dynamics = TrainingDynamics(len(problem.given), device=device)
     chance = torch.Generator().manual_seed(seed)
+    given, rows, phase2 = problem.given, problem.train, method.second_phase
+    first, judged = 0, {}  # epoch from which the schedule counts
+    planted = torch.zeros(len(rows), dtype=torch.bool)
+    if phase2 is not None:
+        given, planted = plant(problem, phase2, seed)
     test, validation, train = [], [], []
-    for _ in range(budget.epochs):
+    for epoch in range(budget.epochs):
+        if phase2 is not None and epoch == round(phase2.start * budget.epochs):
+            judgement = judge(problem, phase2, dynamics, planted)
+            judged = _judged(problem, judgement, planted)
+            given, rows = problem.given, problem.train[judgement.believed.to(device)]
+            if judgement.rate >= phase2.least_rate:
+                objective = method.build(problem, seed)
+                if phase2.weights == "first":
+                    model, optimizer = begin()
+                    first = epoch
+        drops = sum(epoch - first >= round(s * (budget.epochs - first)) for s in (0.67, 0.84))
+        for group in optimizer.param_groups:
+            group["lr"] = budget.lr * 0.1**drops
         model.train()
-        right = 0
-        order = problem.train[torch.randperm(len(problem.train), generator=chance)]
+        right = torch.zeros((), dtype=torch.int64, device=device)
+        order = rows[torch.randperm(len(rows), generator=chance).to(device)]
         for index in order.split(budget.batch_size):
-            inputs, target = problem.inputs[index], problem.given[index]
+            inputs, target = problem.inputs[index], given[index]
             loss, logits = objective.loss(model, inputs, target, index)
             optimizer.zero_grad()
             objective.zero_grad()
@@ -93,13 +119,12 @@ def run(cell: Cell, method: Method, seed: int) -> Record:
             optimizer.step()
             objective.step()
             dynamics.update(logits.detach(), target, index)
-            right += int((logits.argmax(1) == target).sum())
-        schedule.step()
+            right += (logits.argmax(1) == target).sum()
         model.eval()
         test.append(_accuracy(model, problem.test_inputs, problem.test_labels))
         held_out = problem.validation
         validation.append(_accuracy(model, problem.inputs[held_out], problem.given[held_out]))
-        train.append(100 * right / len(order))
+        train.append(100 * int(right) / len(order))
     return Record(
         cell=str(cell),
         method=method.name,
@@ -107,9 +132,21 @@ def run(cell: Cell, method: Method, seed: int) -> Record:
         test=test,
         validation=validation,
         train=train,
-        auroc=_auroc(problem, dynamics, objective.log_instance),
+        auroc=_auroc(problem, dynamics, objective.log_instance, ~planted),
         seconds=time.perf_counter() - start,
+        judged=judged,
     )
+
+
+def _judged(problem: Problem, judgement: Judgement, planted: Tensor) -> dict[str, float]:
+    """Against the labels that changed, among the rows that were not planted."""
+    changed = (problem.given != problem.true)[problem.train].cpu()[~planted]
+    left_out = ~judgement.believed[~planted]
+    found = {"rate": judgement.rate, "left_out": float(left_out.float().mean())}
+    if bool(left_out.any()) and bool(changed.any()):
+        found["precision"] = float(changed[left_out].float().mean())
+        found["recall"] = float(left_out[changed].float().mean())
+    return found
 
 
 def to_line(record: Record) -> dict[str, object]:
@@ -117,7 +154,8 @@ def to_line(record: Record) -> dict[str, object]:
     line = asdict(record)
     for name in ("test", "validation", "train"):
         line[name] = [round(value, 2) for value in line[name]]
-    line["auroc"] = {name: round(value, 4) for name, value in record.auroc.items()}
+    for name in ("auroc", "judged"):
+        line[name] = {key: round(value, 4) for key, value in line[name].items()}
     line["seconds"] = round(record.seconds, 1)
     return line
 
@@ -140,18 +178,25 @@ def _accuracy(model: nn.Module, inputs: Tensor, labels: Tensor) -> float:
 
 
 def _auroc(
-    problem: Problem, dynamics: TrainingDynamics, log_instance: Tensor | None
+    problem: Problem,
+    dynamics: TrainingDynamics,
+    log_instance: Tensor | None,
+    among: Tensor,
 ) -> dict[str, float]:
-    """Of labels that changed, among the instances trained on."""
-    rows = problem.train
-    changed = (problem.given != problem.true)[rows]
+    """Of labels that changed, among the instances trained on and not planted."""
+    rows = problem.train.cpu()[among]
+    changed = (problem.given != problem.true).cpu()[rows]
     if not 0 < int(changed.sum()) < len(rows):
         return {}
     signals = {
         "margin": -dynamics.margin,
+        "clipped_margin": -dynamics.clipped_margin,
         "wrong_fraction": dynamics.wrong_fraction,
         "last_loss": dynamics.last_loss,
     }
     if log_instance is not None:
         signals["temperature"] = log_instance
-    return {name: float(roc_auc_score(changed, s[rows].numpy())) for name, s in signals.items()}
+    return {
+        name: float(roc_auc_score(changed, signal.cpu()[rows].numpy()))
+        for name, signal in signals.items()
+    }

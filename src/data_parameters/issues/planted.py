@@ -1,0 +1,140 @@
+"""What labels that are wrong on purpose say about the others.
+
+Legend: N instances. Scores are lower for worse labels.
+"""
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from data_parameters.issues.columns import Column, checked_column
+
+__all__ = ["planted_noise_rate", "planted_threshold"]
+
+# Where fewer planted labels lie below a threshold, their share is too uncertain to divide by.
+LEAST_SHARE = 0.2
+LEAST_PLANTED = 20
+
+
+def planted_noise_rate(scores: Column, planted: Column) -> float:
+    r"""Share of wrong labels among the others, from how planted ones score.
+
+    Give a few instances a wrong label on purpose (:func:`corrupt_labels`), train on all, and
+    compare. With :math:`F` and :math:`W` the distribution functions of the scores of the other
+    instances and of the planted ones, and :math:`\pi` the share of wrong labels,
+    :math:`F = \pi W + (1 - \pi) R`, whatever the distribution :math:`R` of the right ones, so that
+
+    .. math::
+        \pi \le \min_t \frac{F(t)}{W(t)},
+
+    which is the estimate: some threshold below which hardly any right label lies makes it tight.
+    Where nothing is wrong, hard instances alone lie as low as planted labels, and few do. Wrong
+    labels that are easier to believe than a class drawn at random, such as those that people mix
+    up, score higher than planted ones, and are underestimated.
+
+    Args:
+        scores: Margins or label quality scores of all instances, shape ``(N,)``; NaN where never
+            seen.
+        planted: Which of them were planted, shape ``(N,)``, boolean.
+
+    Returns:
+        The estimate, in [0, 1].
+
+    Raises:
+        ValueError: A shape does not fit, fewer than 20 instances with a score are planted, or all.
+
+    Example:
+        >>> import numpy as np
+        >>> right, wrong = np.arange(600.0), np.arange(-400.0, 0.0)
+        >>> scores, planted = np.concatenate([right, wrong]), np.zeros(1000, bool)
+        >>> planted[600::8] = True  # 50 of the 400 wrong labels: of the others, 0.368 are wrong
+        >>> round(planted_noise_rate(scores, planted), 3)
+        0.344
+
+    References:
+        Pleiss, Zhang, Elenberg and Weinberger, "Identifying Mislabeled Data using the Area Under
+        the Margin Ranking", NeurIPS 2020 (threshold samples, there in a class of their own).
+        Blanchard, Lee and Scott, "Semi-Supervised Novelty Detection", JMLR 2010 (the share of one
+        distribution in another as the least ratio).
+    """
+    others, wrong = _apart(scores, planted)
+    thresholds = np.quantile(wrong, np.linspace(LEAST_SHARE, 1.0, 81))
+    ratios = _share(others, thresholds, "right") / _share(wrong, thresholds, "right")
+    return float(min(ratios.min(), 1.0))
+
+
+def planted_threshold(scores: Column, planted: Column, *, cost: float = 1.0) -> float:
+    r"""Where to cut scores so that the fewest labels are misjudged, from how planted ones score.
+
+    With the share :math:`\pi` of :func:`planted_noise_rate`, the threshold :math:`t` minimises
+
+    .. math::
+        c \, (F(t) - \pi W(t)) + \pi (1 - W(t)),
+
+    right labels below it, at a cost :math:`c` each, and wrong labels above it.
+
+    Args:
+        scores: Margins or label quality scores of all instances, shape ``(N,)``; NaN where never
+            seen.
+        planted: Which of them were planted, shape ``(N,)``, boolean.
+        cost: Cost of a right label that is taken for wrong, against that of a wrong one missed.
+
+    Returns:
+        The threshold: wrong labels lie below it. Minus infinity where cutting nothing is best.
+
+    Raises:
+        ValueError: As in :func:`planted_noise_rate`, or the cost is not above 0.
+
+    Example:
+        >>> import numpy as np
+        >>> right, wrong = np.arange(600.0), np.arange(-400.0, 0.0)
+        >>> scores, planted = np.concatenate([right, wrong]), np.zeros(1000, bool)
+        >>> planted[600::8] = True
+        >>> -10 < planted_threshold(scores, planted) <= 0
+        True
+
+    References:
+        As in :func:`planted_noise_rate`.
+    """
+    if not 0 < cost < float("inf"):
+        raise ValueError(f"`cost` should be above 0 and finite. Found {cost}.")
+    others, wrong = _apart(scores, planted)
+    rate = planted_noise_rate(scores, planted)
+    thresholds = np.quantile(others, np.linspace(0.0, 1.0, 501))
+    of_wrong = _share(wrong, thresholds, "left")
+    below = _share(others, thresholds, "left")
+    misjudged = cost * (below - rate * of_wrong) + rate * (1 - of_wrong)
+    best = int(misjudged.argmin())
+    return float(thresholds[best]) if misjudged[best] < rate else float("-inf")
+
+
+def _apart(
+    scores: Column, planted: Column
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Sorted scores of the others and of the planted ones, where there are any."""
+    column = checked_column("scores", scores, None)
+    assert column is not None
+    mask = np.asarray(planted)
+    if mask.dtype != np.bool_ or mask.shape != column.shape:
+        raise ValueError(
+            f"`planted` should be boolean, of shape ({len(column)},), one for each score. Found "
+            f"shape {mask.shape} of {mask.dtype}."
+        )
+    known = ~np.isnan(column)
+    others, wrong = np.sort(column[known & ~mask]), np.sort(column[known & mask])
+    if len(wrong) < LEAST_PLANTED or len(others) == 0:
+        raise ValueError(
+            f"At least {LEAST_PLANTED} instances with a score should be planted, and not all. "
+            f"Found {len(wrong)} planted and {len(others)} others. Plant more labels."
+        )
+    return others, wrong
+
+
+def _share(
+    ordered: npt.NDArray[np.float64],
+    thresholds: npt.NDArray[np.float64],
+    side: Literal["left", "right"],
+) -> npt.NDArray[np.float64]:
+    """Share of the scores below each threshold, or at it as well (``right``)."""
+    return np.searchsorted(ordered, thresholds, side=side) / len(ordered)
