@@ -17,7 +17,7 @@ import torch
 
 from effect import tables
 from effect.cells import Cell
-from effect.methods import METHODS
+from effect.methods import METHODS, VARIANTS
 from effect.studies import STUDIES, Study
 from effect.training import Record, run, to_line
 from timing import RESULTS, machine
@@ -45,7 +45,7 @@ def missing(study: Study, done: list[Record]) -> list[Key]:
 def run_one(key: Key) -> dict[str, object]:
     torch.set_num_threads(1)
     cell, method, seed = key
-    record = run(Cell.parse(cell), METHODS[method], seed)
+    record = run(Cell.parse(cell), (METHODS | VARIANTS)[method], seed)
     gpu = f" {torch.cuda.get_device_name()}." if torch.cuda.is_available() else ""
     return {**to_line(record), "machine": machine() + gpu}
 

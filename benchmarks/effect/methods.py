@@ -155,22 +155,15 @@ def tempered(name: str, **settings: Any) -> Method:
     return Method(name, lambda problem, seed: Tempered(problem, chosen))
 
 
-def judged(method: Method, **settings: Any) -> Method:
+def judged(method: Method, how: str = "", **settings: Any) -> Method:
     """The same with a second phase, with settings of :class:`SecondPhase`."""
-    return replace(
-        method,
-        name=" ".join(
-            [f"{method.name}, second phase", *(f"{k} {_word(v)}" for k, v in settings.items())]
-        ),
-        second_phase=SecondPhase(**settings),
-    )
-
-
-def _word(value: Any) -> str:
-    return f"{value:.2g}" if isinstance(value, float) else str(value)
+    name = f"{method.name}, second phase{how}"
+    return replace(method, name=name, second_phase=SecondPhase(**settings))
 
 
 PLAIN = Method("cross-entropy", _plain(_cross_entropy()))
+INSTANCE = tempered("instance lr 1", lr_instance=1.0)
+THIRD = {"learned": 2.0, "latest": 1 / 3}  # judged at a third, whatever was learned by heart
 
 METHODS = {
     method.name: method
@@ -190,10 +183,22 @@ METHODS = {
         *(tempered(f"instance lr {lr:g}", lr_instance=lr) for lr in (0.2, 1.0, 3.0)),
         tempered("joint lr 1", lr_class=0.1, lr_instance=1.0),
         judged(PLAIN),
-        judged(tempered("instance lr 0.2", lr_instance=0.2)),
-        judged(tempered("instance lr 1", lr_instance=1.0)),
-        judged(tempered("instance lr 1", lr_instance=1.0), cost=0.5),
-        judged(tempered("instance lr 1", lr_instance=1.0), weights="kept"),
-        judged(tempered("instance lr 1", lr_instance=1.0), weights="kept", start=0.67),
+        judged(INSTANCE),
     )
 }
+
+# What was tried on the way to the second phase above.
+VARIANTS = {
+    method.name: method
+    for method in (
+        judged(PLAIN, " at 1/3, afresh", **THIRD, weights="first", cost=1.0),
+        judged(
+            tempered("instance lr 0.2", lr_instance=0.2), " at 1/3, afresh",
+            **THIRD, weights="first", cost=1.0,
+        ),
+        judged(INSTANCE, " at 1/3, afresh", **THIRD, weights="first", cost=1.0),
+        judged(INSTANCE, " at 1/3, afresh, cost 0.5", **THIRD, weights="first"),
+        judged(INSTANCE, " at 1/3, weights kept", **THIRD, weights="kept", cost=1.0),
+        judged(INSTANCE, " at 2/3, weights kept", learned=2.0, weights="kept", cost=1.0),
+    )
+}  # fmt: skip

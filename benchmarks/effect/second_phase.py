@@ -22,27 +22,30 @@ class SecondPhase:
     """How labels are judged, and what follows.
 
     Attributes:
-        start: Share of the epochs after which they are judged.
+        learned: Share of the planted labels learned by heart at which labels are judged.
+        latest: Share of the epochs after which they are judged at the latest.
         weights: Whether training goes on from the first weights (with the whole schedule on the
-            epochs left) or from those it has.
+            epochs left), from those it has, or by what it has learned by heart.
         planted: Share of the rows that are given a wrong label until then.
         cost: Of a right label left out, against a wrong one kept.
         least_rate: Estimated noise below which nothing is left out and training goes on.
     """
 
-    start: float = 1 / 3
-    weights: Literal["first", "kept"] = "first"
+    learned: float = 0.5
+    latest: float = 0.67
+    weights: Literal["by learned", "first", "kept"] = "by learned"
     planted: float = 0.05
-    cost: float = 1.0
+    cost: float = 0.5
     least_rate: float = 0.05
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What came of it: the estimated noise, and which of the R rows are believed."""
+    """What came of it: the estimated noise, which of the R rows are believed, and what follows."""
 
     rate: float
     believed: Tensor
+    restarts: bool = False
 
 
 def plant(problem: Problem, settings: SecondPhase, seed: int) -> tuple[Tensor, Tensor]:
@@ -55,8 +58,20 @@ def plant(problem: Problem, settings: SecondPhase, seed: int) -> tuple[Tensor, T
     return given.to(problem.given.device), planted
 
 
+def predicted_share(
+    problem: Problem, given: Tensor, dynamics: TrainingDynamics, planted: Tensor
+) -> float:
+    """Share of the planted labels among ``given`` that the network predicted last."""
+    rows = problem.train[planted.to(problem.train.device)]
+    return float((dynamics.last_prediction[rows] == given[rows]).float().mean())
+
+
 def judge(
-    problem: Problem, settings: SecondPhase, dynamics: TrainingDynamics, planted: Tensor
+    problem: Problem,
+    settings: SecondPhase,
+    dynamics: TrainingDynamics,
+    planted: Tensor,
+    learned: float,
 ) -> Judgement:
     """Which labels to believe. Planted rows get theirs back, and nothing is known against them."""
     rows = problem.train.to(dynamics.count.device)
@@ -65,4 +80,6 @@ def judge(
     below = np.zeros(len(scores), dtype=bool)
     if rate >= settings.least_rate:
         below = scores < planted_threshold(scores, planted.numpy(), cost=settings.cost)
-    return Judgement(rate, torch.from_numpy(~below) | planted)
+    believed = torch.from_numpy(~below) | planted
+    by_heart = {"first": True, "kept": False}.get(settings.weights, learned >= settings.learned)
+    return Judgement(rate, believed, restarts=by_heart and not bool(believed.all()))

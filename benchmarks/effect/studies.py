@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from effect.methods import METHODS
+from effect.methods import METHODS, VARIANTS
 
+MAIN = ["permute/0.4", "clean", "pair/0.4"]
 NOISES = [f"{kind}/{f:g}" for kind in ("permute", "symmetric") for f in (0.2, 0.4, 0.6, 0.8)]
-FULL_GRID = [*NOISES, "pair/0.4", "clean"]
+FULL_GRID = [*MAIN, *(noise for noise in NOISES if noise not in MAIN)]
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,15 @@ class Study:
     methods: tuple[str, ...]
     num_seeds: int
 
+    num_main: int = 3
+
     def runs(self) -> Iterator[tuple[str, str, int]]:
-        """Cell, method and seed of each run."""
-        for seed in range(self.num_seeds):
-            for cell in self.cells:
-                for method in self.methods:
-                    yield cell, method, seed
+        """Cell, method and seed of each run: the main cells first, seed by seed."""
+        for cells in (self.cells[: self.num_main], self.cells[self.num_main :]):
+            for seed in range(self.num_seeds):
+                for cell in cells:
+                    for method in self.methods:
+                        yield cell, method, seed
 
 
 STUDIES = {
@@ -35,14 +39,15 @@ STUDIES = {
     ),
     "trec6": Study(
         "Questions: trec6",
-        tuple(f"trec6/{noise}" for noise in (*FULL_GRID, "weak")),
+        tuple(f"trec6/{noise}" for noise in ("weak", *FULL_GRID)),
         tuple(METHODS),
         num_seeds=5,
+        num_main=4,
     ),
     "cifar100": Study(
         "CIFAR-100, 10 classes",
         ("cifar100/permute/0.4", "cifar100/human", "cifar100/clean"),
-        tuple(METHODS),
+        (*METHODS, *VARIANTS),
         num_seeds=3,
     ),
 }

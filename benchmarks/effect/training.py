@@ -15,7 +15,7 @@ from data_parameters import TrainingDynamics
 from data_parameters.training.models import ModelConfig, build_model
 from effect.cells import BUDGETS, Cell, Problem, draw, moved
 from effect.methods import Method
-from effect.second_phase import Judgement, judge, plant
+from effect.second_phase import Judgement, judge, plant, predicted_share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,19 +89,23 @@ def run(cell: Cell, method: Method, seed: int) -> Record:
     dynamics = TrainingDynamics(len(problem.given), device=device)
     chance = torch.Generator().manual_seed(seed)
     given, rows, phase2 = problem.given, problem.train, method.second_phase
-    first, judged = 0, {}  # epoch from which the schedule counts
+    first, least, judged = 0, 1.0, {}  # first: the epoch from which the schedule counts
     planted = torch.zeros(len(rows), dtype=torch.bool)
     if phase2 is not None:
         given, planted = plant(problem, phase2, seed)
     test, validation, train = [], [], []
     for epoch in range(budget.epochs):
-        if phase2 is not None and epoch == round(phase2.start * budget.epochs):
-            judgement = judge(problem, phase2, dynamics, planted)
-            judged = _judged(problem, judgement, planted)
-            given, rows = problem.given, problem.train[judgement.believed.to(device)]
-            if judgement.rate >= phase2.least_rate:
-                objective = method.build(problem, seed)
-                if phase2.weights == "first":
+        if phase2 is not None and not judged and epoch > 0:
+            predicted = predicted_share(problem, given, dynamics, planted)
+            least = min(least, predicted)
+            learned = (predicted - least) / max(1 - least, 1e-9)
+            if learned >= phase2.learned or epoch == round(phase2.latest * budget.epochs):
+                judgement = judge(problem, phase2, dynamics, planted, learned)
+                judged = _judged(problem, judgement, planted) | {"epoch": epoch}
+                given, rows = problem.given, problem.train[judgement.believed.to(device)]
+                if not bool(judgement.believed.all()):
+                    objective = method.build(problem, seed)
+                if judgement.restarts:
                     model, optimizer = begin()
                     first = epoch
         drops = sum(epoch - first >= round(s * (budget.epochs - first)) for s in (0.67, 0.84))

@@ -158,6 +158,29 @@ class TrainingDynamics:
             last[rows] = torch.where(counted, columns[name][kept], last[rows])
         self._vote(rows, columns["rival"][kept], columns["votes"][kept].where(counted, 0.0))
 
+    @torch.no_grad()
+    def forget(self, index: Tensor) -> None:
+        """Begin anew for some instances, as though they had not been seen.
+
+        Args:
+            index: Their rows in ``[0, N)``, shape ``(K,)``; the same in every process.
+
+        Raises:
+            TypeError: The index is not an integer.
+            IndexError: It is out of range (checked on the CPU).
+
+        Example:
+            >>> dynamics = TrainingDynamics(num_instances=2)
+            >>> dynamics.update(torch.eye(2), target=torch.tensor([0, 1]), index=torch.arange(2))
+            >>> dynamics.forget(torch.tensor([1]))
+            >>> dynamics.count
+            tensor([1, 0])
+        """
+        device = self._count.device
+        rows = checked_rows("index", integers("index", index), self.num_instances, device)
+        for tensor in self._tensors().values():
+            tensor[rows] = 0
+
     def _vote(self, rows: Tensor, rival: Tensor, votes: Tensor) -> None:
         """A weighted majority vote in O(1) memory a row: other candidates' votes are subtracted."""
         leader, lead = self._rival[rows], self._votes[rows]

@@ -28,6 +28,7 @@ OPTIONS: dict[str, Any] = {
     "schedule": {"kind": "cosine", "warmup_epochs": 1},
     "classes": {"learn": True, "lr": 0.1, "weight_decay": 0.001},
     "instances": {"learn": True, "lr": 0.5},
+    "phase2": {"run": True, "planted": 0.15},
     "runtime": {"device": "cpu", "num_workers": 2, "checkpoint_steps": 2, "log_steps": 3},
     "validation_fraction": 0.1,
     "batch_size": 16,

@@ -13,8 +13,8 @@ from data_parameters.issues.columns import Column, checked_column
 __all__ = ["planted_noise_rate", "planted_threshold"]
 
 # Where fewer planted labels lie below a threshold, their share is too uncertain to divide by.
-LEAST_SHARE = 0.2
-LEAST_PLANTED = 20
+LEAST_BELOW = 20
+LEAST_PLANTED = 40
 
 
 def planted_noise_rate(scores: Column, planted: Column) -> float:
@@ -42,7 +42,7 @@ def planted_noise_rate(scores: Column, planted: Column) -> float:
         The estimate, in [0, 1].
 
     Raises:
-        ValueError: A shape does not fit, fewer than 20 instances with a score are planted, or all.
+        ValueError: A shape does not fit, fewer than 40 instances with a score are planted, or all.
 
     Example:
         >>> import numpy as np
@@ -50,7 +50,7 @@ def planted_noise_rate(scores: Column, planted: Column) -> float:
         >>> scores, planted = np.concatenate([right, wrong]), np.zeros(1000, bool)
         >>> planted[600::8] = True  # 50 of the 400 wrong labels: of the others, 0.368 are wrong
         >>> round(planted_noise_rate(scores, planted), 3)
-        0.344
+        0.352
 
     References:
         Pleiss, Zhang, Elenberg and Weinberger, "Identifying Mislabeled Data using the Area Under
@@ -59,7 +59,8 @@ def planted_noise_rate(scores: Column, planted: Column) -> float:
         distribution in another as the least ratio).
     """
     others, wrong = _apart(scores, planted)
-    thresholds = np.quantile(wrong, np.linspace(LEAST_SHARE, 1.0, 81))
+    least = max(0.2, LEAST_BELOW / len(wrong))
+    thresholds = np.quantile(wrong, np.linspace(least, 1.0, 81))
     ratios = _share(others, thresholds, "right") / _share(wrong, thresholds, "right")
     return float(min(ratios.min(), 1.0))
 

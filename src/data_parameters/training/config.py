@@ -13,6 +13,7 @@ __all__ = [
     "OptimizerConfig",
     "RuntimeConfig",
     "ScheduleConfig",
+    "SecondPhaseConfig",
     "TableConfig",
     "TemperatureConfig",
     "TrainConfig",
@@ -148,6 +149,42 @@ class TableConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SecondPhaseConfig:
+    """Judge the labels once the network begins to learn wrong ones by heart, and leave those out.
+
+    A few labels are wrong on purpose until then. How the network takes to them says when to judge,
+    how many labels are wrong, and below which margin. Where hardly any is, nothing is left out.
+    Where the network has learned them by heart, it begins again from its first weights.
+    """
+
+    run: bool = False
+    """Whether there is a second phase."""
+
+    planted: float = 0.05
+    """Share of the training instances that have a wrong label on purpose in the first phase, but at
+    least 40 of them."""
+
+    learned: float = 0.5
+    """Share of the planted labels that the network has learned by heart when labels are judged."""
+
+    latest: float = 2 / 3
+    """Share of the epochs after which labels are judged at the latest."""
+
+    cost: float = 0.5
+    """Cost of a right label left out, against that of a wrong one kept."""
+
+    least_rate: float = 0.05
+    """Estimated share of wrong labels below which none is left out."""
+
+    def __post_init__(self) -> None:
+        _in_range("phase2.planted", self.planted, 0.001, 0.5)
+        _in_range("phase2.learned", self.learned, 0.0, 1.0)
+        _in_range("phase2.latest", self.latest, 0.0, 0.9)
+        _above_zero("phase2.cost", self.cost)
+        _in_range("phase2.least_rate", self.least_rate, 0.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
     """Random changes of images that are held in memory, a batch at a time."""
 
@@ -224,6 +261,7 @@ class TrainConfig:
     classes: TemperatureConfig = field(default_factory=TemperatureConfig)
     instances: TemperatureConfig = field(default_factory=TemperatureConfig)
     tables: TableConfig = field(default_factory=TableConfig)
+    phase2: SecondPhaseConfig = field(default_factory=SecondPhaseConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
@@ -282,6 +320,11 @@ class TrainConfig:
             raise ValueError(
                 "`patience` should come with a `validation_fraction` above 0, so that nobody "
                 "selects on the test set. Found 0. Hold out 0.1, for example."
+            )
+        if self.phase2.run and not self.dynamics:
+            raise ValueError(
+                "`phase2.run` should go with `dynamics`, by which labels are judged. Found it off. "
+                "Leave one of the two as it is by default."
             )
         _in_range("seed", self.seed, 0, 2**63 - 1)
         _in_range("start_epoch", self.start_epoch, 0, self.epochs - 1)

@@ -16,7 +16,6 @@ from data_parameters import functional
 from data_parameters.distributed.gathering import world_size
 from data_parameters.training.batches import Batch, Batches, part_sizes
 from data_parameters.training.config import TrainConfig
-from data_parameters.training.labels import Labels
 from data_parameters.training.parts import Parts
 from data_parameters.training.processes import Processes, wrapped
 from data_parameters.training.schedule import lr_factor
@@ -36,12 +35,15 @@ class Progress:
         step_in_epoch: Steps done in the current epoch.
         sums: Loss, cross-entropy at temperature 1, right samples and samples of the current epoch,
             as far as this process has seen them.
+        first_epoch: Epochs done when training began from the first weights: the schedule spreads
+            over those that follow.
     """
 
     epoch: int = 0
     step: int = 0
     step_in_epoch: int = 0
     sums: Tensor = field(default_factory=lambda: torch.zeros(4))
+    first_epoch: int = 0
 
 
 def means_of(sums: Tensor) -> dict[str, float]:
@@ -66,7 +68,7 @@ def train(
     config: TrainConfig,
     parts: Parts,
     batches: Batches,
-    labels: Labels,
+    given_labels: Tensor,
     progress: Progress,
     *,
     processes: Processes,
@@ -81,7 +83,7 @@ def train(
         config: The run.
         parts: Model, tables and optimizers; changed in place.
         batches: The training instances.
-        labels: Their labels.
+        given_labels: Labels of all instances, shape ``(N,)``.
         progress: Where the run stands; changed in place.
         processes: Those that share the run, each with a part of every minibatch.
         before_step: Called with the number of samples of this process; returns the weight of their
@@ -93,16 +95,18 @@ def train(
     model: Callable[[Tensor], Tensor] = wrapped(parts.model)
     if config.runtime.compile:
         model = torch.compile(model)
+    # After a new beginning the whole schedule fits into the epochs that are left.
+    stretch = config.epochs / (config.epochs - progress.first_epoch)
     while progress.epoch < config.epochs and not stop():
         parts.model.train()
         for batch in batches.epoch(progress.epoch, progress.step_in_epoch):
-            place = progress.epoch * len(batches) + progress.step_in_epoch
-            set_learning_rate(config, parts.optimizer, place, len(batches))
+            place = (progress.epoch - progress.first_epoch) * len(batches) + progress.step_in_epoch
+            set_learning_rate(config, parts.optimizer, place * stretch, len(batches))
             progress.sums = progress.sums.to(batch.inputs.device)
             weight, num_samples = before_step(len(batch.index))
             if num_samples:
                 progress.sums += train_step(
-                    config, model, parts, batch, labels.given, weight, num_samples
+                    config, model, parts, batch, given_labels, weight, num_samples
                 )
             progress.step += 1
             progress.step_in_epoch += 1
@@ -214,14 +218,14 @@ def _loss(
 
 
 def set_learning_rate(
-    config: TrainConfig, optimizer: torch.optim.Optimizer, step: int, steps_per_epoch: int
+    config: TrainConfig, optimizer: torch.optim.Optimizer, step: float, steps_per_epoch: int
 ) -> None:
     """Set the model's learning rate for a step; the tables keep theirs.
 
     Args:
         config: The run.
         optimizer: The model's optimizer.
-        step: Place of the step in the run, counted from its epoch 0.
+        step: Place of the step in the schedule, counted from its epoch 0.
         steps_per_epoch: Steps of an epoch.
     """
     factor = lr_factor(config.schedule, step, steps_per_epoch, config.epochs)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from data_parameters import DataParameters, SparseAdamW, SparseSGD, TrainingDynamics
 from data_parameters.distributed import GradScaler
@@ -63,6 +63,25 @@ class Parts:
         }
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
+
+    @torch.no_grad()
+    def copy_instances(self, other: "Parts", rows: Tensor) -> None:
+        """Take over instance temperatures; what the optimizer holds for these rows is cleared.
+
+        Args:
+            other: Where they come from; without such a table nothing happens.
+            rows: Which, shape ``(K,)``.
+        """
+        if self.data_parameters is None or other.data_parameters is None:
+            return
+        table, source = self.data_parameters.log_instance, other.data_parameters.log_instance
+        if table is None or source is None or self.data_optimizer is None:
+            return
+        rows = rows.to(table.device)
+        table[rows] = source[rows]
+        for value in self.data_optimizer.state.get(table, {}).values():
+            if isinstance(value, Tensor) and value.shape == table.shape:
+                value[rows] = 0
 
     def _parts(self) -> dict[str, Any]:
         return {name: part for name, part in vars(self).items() if part is not None}

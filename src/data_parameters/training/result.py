@@ -3,6 +3,7 @@
 Legend: N training instances.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from data_parameters.training.parts import Parts
 from data_parameters.training.plots import plot_accuracy, plot_temperature
 from data_parameters.training.run_folder import RunFolder
 from data_parameters.training.saved_run import dynamics_columns
+from data_parameters.training.second_phase import Judgement
 
 __all__ = ["Result", "write_result"]
 
@@ -38,6 +40,7 @@ class Result:
         selected: Test accuracy after the selected epoch.
         auroc: Area under the ROC curve of σ against the wrong labels, where these are known.
         average_precision: Average precision of the same.
+        second_phase: How the labels were judged, where the run has a second phase.
     """
 
     folder: str
@@ -49,6 +52,7 @@ class Result:
     selected: dict[str, float]
     auroc: float | None = None
     average_precision: float | None = None
+    second_phase: dict[str, Any] | None = None
 
     def lines(self) -> list[str]:
         """The result in words, for a terminal.
@@ -87,6 +91,7 @@ def write_result(
     data: TrainingData,
     trained: Tensor,
     weights: dict[str, Any],
+    judgement: Judgement | None = None,
 ) -> Result:
     """Write weights, tables and plots of a run that has ended.
 
@@ -98,6 +103,7 @@ def write_result(
         data: Its data.
         trained: Which instances it trained on, shape ``(N,)``.
         weights: Those of its model.
+        judgement: What its first phase said of the labels, if it had one.
 
     Returns:
         The result.
@@ -117,9 +123,11 @@ def write_result(
         selected_by=selected_by,
         selected=_accuracy(selected),
         **_detection(parts, labels.groups(trained)),
+        second_phase=None if judgement is None else _plain(judgement),
     )
     save_weights(folder.path / "model.pt", weights)
-    _write_tables(folder, parts, labels, data)
+    left_out = None if judgement is None else judgement.left_out
+    _write_tables(folder, parts, labels, data, left_out)
     _plot(folder.path, epochs, labels.groups(trained))
     folder.write_json("result.json", asdict(result))
     return result
@@ -147,7 +155,21 @@ def _detection(parts: Parts, groups: dict[str, Tensor]) -> dict[str, float]:
     }
 
 
-def _write_tables(folder: RunFolder, parts: Parts, labels: Labels, data: TrainingData) -> None:
+def _plain(judgement: Judgement) -> dict[str, Any]:
+    """Plain values: JSON knows no infinity."""
+    values = {name: value for name, value in vars(judgement).items() if name != "left_out"}
+    if math.isinf(judgement.threshold):
+        values["threshold"] = None
+    return {**values, "num_left_out": judgement.num_left_out}
+
+
+def _write_tables(
+    folder: RunFolder,
+    parts: Parts,
+    labels: Labels,
+    data: TrainingData,
+    left_out: Tensor | None,
+) -> None:
     tables = parts.data_parameters
     if tables is not None and tables.class_temperature is not None:
         temperatures = tables.class_temperature.tolist()
@@ -162,6 +184,7 @@ def _write_tables(folder: RunFolder, parts: Parts, labels: Labels, data: Trainin
         "true_label": labels.true,
         "temperature": None if tables is None else tables.instance_temperature,
         **({} if parts.dynamics is None else dynamics_columns(parts.dynamics)),
+        "left_out": left_out,
     }
     values = {name: value.tolist() for name, value in columns.items() if value is not None}
     folder.write_table(

@@ -27,6 +27,7 @@ from data_parameters.training.history import (
 )
 from data_parameters.training.labels import Labels, read_labels, split_rows
 from data_parameters.training.run_folder import RunFolder
+from data_parameters.training.second_phase import SecondPhase
 
 __all__ = ["SavedRun", "dynamics_columns"]
 
@@ -155,6 +156,7 @@ class SavedRun:
         if parts.get("dynamics") is not None:
             dynamics = TrainingDynamics(self.num_instances)
             dynamics.load_state_dict(parts["dynamics"])
+            dynamics.forget(self._planted.nonzero().flatten())
             seen = seen & (dynamics.count > 0)
             columns = {name: column.numpy() for name, column in dynamics_columns(dynamics).items()}
         log_instance = parts.get("data_parameters", {}).get("log_instance")
@@ -162,6 +164,14 @@ class SavedRun:
             temperature = torch.where(seen, log_instance.float().exp(), np.nan)
             columns = {"temperature": temperature.numpy(), **columns}
         return columns
+
+    @property
+    def _planted(self) -> Tensor:
+        """Whose labels are wrong on purpose now, so that nothing is known of the given ones."""
+        state = self._state["second_phase"]
+        phase = SecondPhase(self.config, self.labels, self.trained, len(self.class_names))
+        phase.load_state_dict(state)
+        return phase.planted & (phase.judgement is None)
 
     @cached_property
     def _state(self) -> dict[str, Any]:

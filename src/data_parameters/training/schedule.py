@@ -8,7 +8,7 @@ from data_parameters.training.config import ScheduleConfig
 __all__ = ["lr_factor"]
 
 
-def lr_factor(config: ScheduleConfig, step: int, steps_per_epoch: int, epochs: int) -> float:
+def lr_factor(config: ScheduleConfig, step: float, steps_per_epoch: int, epochs: int) -> float:
     """The factor of the learning rate at a step.
 
     Args:

@@ -1,0 +1,191 @@
+"""Judge the labels during a run, by a few that are wrong on purpose, and go on with those believed.
+
+Legend: N training instances, C classes.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from data_parameters import TrainingDynamics, corrupt_labels
+from data_parameters.issues import planted_noise_rate, planted_threshold
+from data_parameters.training.batches import mixed
+from data_parameters.training.config import TrainConfig
+from data_parameters.training.labels import Labels
+
+__all__ = ["Judgement", "SecondPhase"]
+
+LEAST_PLANTED = 40
+MOST_PLANTED = 0.1  # of a small data set
+PLANTING = 2  # keeps the draw apart from others of the same seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What the first phase says of the labels.
+
+    Attributes:
+        epoch: Epochs done when they were judged.
+        noise_rate: Estimated share of wrong labels among those that were not planted.
+        threshold: Clipped margin below which a label is left out.
+        learned: Share of the planted labels that the network had learned by heart.
+        restarts: Whether training begins again from the first weights.
+        left_out: Which instances are left out from now on, shape ``(N,)``.
+    """
+
+    epoch: int
+    noise_rate: float
+    threshold: float
+    learned: float
+    restarts: bool
+    left_out: Tensor
+
+    @property
+    def num_left_out(self) -> int:
+        """How many instances are left out."""
+        return int(self.left_out.sum())
+
+    def __str__(self) -> str:
+        begin = (
+            f"Judged the labels after epoch {self.epoch}: about {self.noise_rate:.1%} are wrong "
+            f"({self.learned:.0%} of the planted ones were learned by heart)."
+        )
+        if self.num_left_out == 0:
+            return f"{begin} None is left out, and training goes on."
+        how = "begins again from the first weights" if self.restarts else "goes on"
+        return f"{begin} {self.num_left_out:,} instances are left out, and training {how}."
+
+
+class SecondPhase:
+    """Planted labels until all labels are judged; the given ones, and who is left out, afterwards.
+
+    Where the data set is too small to plant 40 labels in a tenth of it, there is no second phase.
+
+    Args:
+        config: The run.
+        labels: Its labels.
+        trained: Which instances it trains on, shape ``(N,)``.
+        num_classes: C.
+    """
+
+    def __init__(
+        self, config: TrainConfig, labels: Labels, trained: Tensor, num_classes: int
+    ) -> None:
+        self.settings, self.epochs = config.phase2, config.epochs
+        self.labels, self.trained = labels, trained
+        self.planted = torch.zeros(len(trained), dtype=torch.bool)
+        self.judgement: Judgement | None = None
+        self._predicted = self._least_predicted = 1.0
+        self._planted_labels = labels.given.clone()
+        rows = trained.nonzero().flatten()
+        num_planted = max(int(self.settings.planted * len(rows)), LEAST_PLANTED)
+        most = max(self.settings.planted, MOST_PLANTED) * len(rows)
+        self.is_possible = self.settings.run and num_planted <= most and num_classes > 1
+        if self.is_possible:
+            self._planted_labels[rows], self.planted[rows] = corrupt_labels(
+                labels.given[rows],
+                (num_planted + 0.5) / len(rows),  # draws the whole number below
+                num_classes=num_classes,
+                seed=mixed(config.seed, PLANTING),
+            )
+
+    @property
+    def given(self) -> Tensor:
+        """The labels to train on now, shape ``(N,)``."""
+        return self._planted_labels if self.judgement is None else self.labels.given
+
+    @property
+    def rows(self) -> Tensor:
+        """The rows to train on now, ascending."""
+        left_out = None if self.judgement is None else self.judgement.left_out
+        believed = self.trained if left_out is None else self.trained & ~left_out
+        return believed.nonzero().flatten()
+
+    def observe(self, dynamics: TrainingDynamics) -> None:
+        """See after an epoch how many planted labels the network predicts.
+
+        Args:
+            dynamics: What each instance did so far.
+        """
+        predicted = dynamics.last_prediction.cpu()
+        seen = self.planted & (predicted >= 0)
+        if self.judgement is None and bool(seen.any()):
+            right = (predicted == self._planted_labels)[seen]
+            self._predicted = float(right.float().mean())
+            self._least_predicted = min(self._least_predicted, self._predicted)
+
+    @property
+    def learned(self) -> float:
+        """Share of the planted labels that the network has learned by heart.
+
+        A network that knows nothing yet predicts some of them by chance, of two classes half. So
+        the share counts from the least that was predicted after any epoch.
+        """
+        least = self._least_predicted
+        return (self._predicted - least) / (1 - least) if least < 1 else 0.0
+
+    def is_due(self, epoch: int) -> bool:
+        """Whether the labels are to be judged now.
+
+        Args:
+            epoch: Epochs done.
+
+        Returns:
+            Whether the network has learned enough of the planted labels, or it is late; and no
+            judgement is there yet.
+        """
+        if not self.is_possible or self.judgement is not None or not 0 < epoch < self.epochs:
+            return False
+        late = epoch >= max(1, round(self.settings.latest * self.epochs))
+        return late or self.learned >= self.settings.learned
+
+    def judge(self, dynamics: TrainingDynamics, epoch: int) -> Judgement:
+        """Judge the labels; the same in every process.
+
+        Args:
+            dynamics: What each instance did so far.
+            epoch: Epochs done.
+
+        Returns:
+            The judgement. Where too few planted instances were seen, none is left out.
+        """
+        scores = torch.where(self.trained, dynamics.clipped_margin.cpu(), torch.nan)
+        rate, threshold = 0.0, float("-inf")
+        if int((self.planted & ~scores.isnan()).sum()) >= LEAST_PLANTED:
+            rate = planted_noise_rate(scores.numpy(), self.planted.numpy())
+        if rate >= self.settings.least_rate and rate > 0:
+            cost = self.settings.cost
+            threshold = planted_threshold(scores.numpy(), self.planted.numpy(), cost=cost)
+        left_out = (scores < threshold) & ~self.planted
+        return Judgement(
+            epoch=epoch,
+            noise_rate=rate,
+            threshold=threshold,
+            learned=self.learned,
+            restarts=bool(left_out.any()) and self.learned >= self.settings.learned,
+            left_out=left_out,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values and tensors; what follows from the configuration is not part of it.
+
+        Returns:
+            The state.
+        """
+        return {
+            "judgement": None if self.judgement is None else asdict(self.judgement),
+            "predicted": self._predicted,
+            "least_predicted": self._least_predicted,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state.
+
+        Args:
+            state: What :meth:`state_dict` returned.
+        """
+        found = state["judgement"]
+        self.judgement = None if found is None else Judgement(**found)
+        self._predicted, self._least_predicted = state["predicted"], state["least_predicted"]

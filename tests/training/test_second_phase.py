@@ -1,0 +1,184 @@
+"""A second phase: planted labels, the judgement, and what follows from it."""
+
+import csv
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from command import run, start
+from data_parameters import TrainingDynamics
+from data_parameters.training.config import SecondPhaseConfig, TrainConfig
+from data_parameters.training.labels import Labels
+from data_parameters.training.saved_run import SavedRun
+from data_parameters.training.second_phase import SecondPhase
+
+DIGITS = (
+    "train", "--recipe", "digits", "--epochs", "9", "--schedule.milestones", "6", "8",
+    "--instances.lr", "0.2", "--phase2.run", "--runtime.no-report", "--output", "r",
+)  # fmt: skip
+NOISE = ("--noise.kind", "permute", "--noise.fraction", "0.4")
+
+
+def phase(**settings: Any) -> SecondPhase:
+    labels = Labels(given=torch.arange(1000) % 4)
+    trained = torch.arange(1000) >= 100
+    config = TrainConfig(epochs=9, phase2=SecondPhaseConfig(run=True, planted=0.1, **settings))
+    return SecondPhase(config, labels, trained, num_classes=4)
+
+
+def seen(second: SecondPhase, wrong: torch.Tensor) -> TrainingDynamics:
+    """What a network does that takes every instance for its true class, and labels for it too."""
+    dynamics = TrainingDynamics(1000)
+    true = torch.where(wrong, (second.labels.given + 1) % 4, second.labels.given)
+    index = second.rows
+    confidence = torch.linspace(1.0, 3.0, len(index)).unsqueeze(1)
+    logits = confidence * torch.nn.functional.one_hot(true[index], 4).float()
+    dynamics.update(logits, second.given[index], index)
+    return dynamics
+
+
+def test_planted_labels_are_wrong_until_the_judgement() -> None:
+    second = phase()
+    planted = second.planted
+    assert planted.sum() == 90
+    assert not planted[:100].any()  # held out
+    assert torch.equal(second.given != second.labels.given, planted)
+    assert torch.equal(phase().planted, planted)
+    second.judgement = second.judge(seen(second, torch.zeros(1000, dtype=torch.bool)), 3)
+    assert torch.equal(second.given, second.labels.given)
+
+
+def test_wrong_labels_are_left_out_and_planted_ones_are_not() -> None:
+    second = phase()
+    wrong = (torch.arange(1000) % 5 == 0) & ~second.planted & second.trained
+    second.judgement = second.judge(seen(second, wrong), 3)
+    left_out = second.judgement.left_out
+    assert not left_out[~wrong].any()
+    assert left_out[wrong].float().mean() > 0.8
+    assert not second.judgement.restarts  # no planted label was learned by heart
+    assert second.judgement.noise_rate == pytest.approx(wrong.sum() / 810, abs=0.08)
+    assert torch.equal(second.rows, (second.trained & ~left_out).nonzero().flatten())
+    assert "instances are left out, and training goes on" in str(second.judgement)
+    again = phase()
+    again.load_state_dict(second.state_dict())
+    assert torch.equal(again.rows, second.rows)
+
+
+def test_hardly_any_wrong_label_leaves_all_in() -> None:
+    second = phase()
+    wrong = (torch.arange(1000) == 150) & ~second.planted
+    judgement = second.judge(seen(second, wrong), 3)
+    assert judgement.noise_rate < 0.05
+    assert not judgement.left_out.any()
+    assert not judgement.restarts
+    assert "None is left out" in str(judgement)
+
+
+def test_planted_labels_that_were_never_seen_judge_nothing() -> None:
+    second = phase()
+    assert not second.judge(TrainingDynamics(1000), 3).left_out.any()
+
+
+def predicting(second: SecondPhase, share: float) -> TrainingDynamics:
+    """What a network does that predicts a share of the planted labels, and the right ones else."""
+    planted = second.planted.nonzero().flatten()
+    learned = planted[: round(share * len(planted))]
+    predicted = second.labels.given.clone()
+    predicted[learned] = second.given[learned]
+    dynamics = TrainingDynamics(1000)
+    logits = torch.nn.functional.one_hot(predicted, 4).float()
+    dynamics.update(logits, second.given, torch.arange(1000))
+    return dynamics
+
+
+def test_labels_are_judged_once_half_of_the_planted_ones_are_learned_by_heart() -> None:
+    second = phase(latest=0.9)
+    due = []
+    for epoch, share in enumerate((0.6, 0.2, 0.3, 0.5, 0.7), start=1):
+        second.observe(predicting(second, share))
+        due.append(second.is_due(epoch))
+    assert due == [False, False, False, False, True]  # from 0.2, half of the way is 0.6
+    second.judgement = second.judge(predicting(second, 0.7), 5)
+    assert second.judgement.learned == pytest.approx(0.625, abs=0.01)
+    assert not second.is_due(6)
+    again = phase(latest=0.9)
+    again.load_state_dict(second.state_dict())
+    assert again.learned == second.learned
+
+
+def test_labels_are_judged_in_time() -> None:
+    second = phase(latest=0.5)
+    assert [second.is_due(epoch) for epoch in range(10)] == [False] * 4 + [True] * 5 + [False]
+
+
+def test_too_few_to_plant() -> None:
+    labels = Labels(given=torch.arange(300) % 4)
+    config = TrainConfig(phase2=SecondPhaseConfig(run=True))
+    second = SecondPhase(config, labels, torch.ones(300, dtype=torch.bool), num_classes=4)
+    assert not second.is_possible
+    assert torch.equal(second.given, labels.given)
+    assert not any(second.is_due(epoch) for epoch in range(60))
+
+
+def test_a_second_phase_needs_dynamics() -> None:
+    with pytest.raises(ValueError, match="should go with `dynamics`"):
+        TrainConfig(phase2=SecondPhaseConfig(run=True), dynamics=False)
+
+
+def test_a_run_on_noisy_digits(tmp_path: Path) -> None:
+    # The smallest rise counts as learned by heart, so that training begins again.
+    done = run(*DIGITS, *NOISE, "--phase2.learned", "0.01", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "r"
+    found = json.loads((folder / "result.json").read_text())["second_phase"]
+    begun, left_out_count = found["epoch"], found["num_left_out"]
+    assert begun < 6
+    assert found["restarts"]
+    assert found["noise_rate"] == pytest.approx(474 / 1297, abs=0.12)
+    assert f"{left_out_count} instances are left out, and training begins again" in done.stdout
+    with (folder / "instances.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    left_out = np.array([row["left_out"] == "True" for row in rows])
+    wrong = np.array([row["given_label"] != row["true_label"] for row in rows])
+    assert left_out.sum() == left_out_count
+    assert wrong[left_out].mean() > 0.8
+    assert left_out[wrong].mean() > 0.7
+    # The whole schedule, with drops before epochs 6 and 8 of 9, fits into those that follow.
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    rates = [line["lr"] for line in lines if line["event"] == "epoch"]
+    place = [int(9 * (epoch - begun + 1) / (9 - begun) - 1e-9) for epoch in range(begun, 9)]
+    assert rates[:begun] == [0.1] * begun
+    assert rates[-1] == pytest.approx(0.001)
+    assert rates.index(pytest.approx(0.01)) == begun + next(
+        i for i, epoch in enumerate(place) if epoch >= 6
+    )
+    instances = SavedRun.open(folder).instances
+    assert (instances["count"][left_out] == begun).all()
+    assert (instances["count"][~left_out] >= 9 - begun).all()
+    assert np.nanmedian(instances["temperature"][left_out]) > 1
+
+
+def test_a_run_on_clean_digits_leaves_all_in(tmp_path: Path) -> None:
+    done = run(*DIGITS, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "None is left out, and training goes on." in done.stdout
+    instances = SavedRun.open(tmp_path / "r").instances
+    assert np.unique(instances["count"]).tolist() == [3, 9]  # 6 epochs with planted labels
+
+
+def test_an_interrupted_first_phase_says_nothing_of_planted_labels(tmp_path: Path) -> None:
+    process = start(*DIGITS, *NOISE, cwd=tmp_path)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("Epoch 1/9"):
+            process.send_signal(signal.SIGINT)
+            break
+    process.communicate()
+    instances = SavedRun.open(tmp_path / "r").instances
+    assert np.isnan(instances["temperature"]).sum() == int(0.05 * 1297)
+    assert (instances["count"] == 0).sum() == int(0.05 * 1297)
