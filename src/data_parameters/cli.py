@@ -118,7 +118,7 @@ def _train(words: list[str]) -> None:
     from data_parameters.training.config import TrainConfig
     from data_parameters.training.config_file import read_config
     from data_parameters.training.processes import joined_processes
-    from data_parameters.training.recipes import RECIPES
+    from data_parameters.training.recipes import DEFAULT, RECIPES
     from data_parameters.training.run import resume_run, start_run
 
     parser = argparse.ArgumentParser(
@@ -140,7 +140,7 @@ def _train(words: list[str]) -> None:
     elif known.resume is not None and (known.resume / "config.json").is_file():
         default = read_config(known.resume / "config.json")
     else:
-        default = TrainConfig()
+        default = DEFAULT
     config = tyro.cli(
         TrainConfig,
         default=default,

@@ -61,7 +61,7 @@ def test_wrong_labels_are_left_out_and_planted_ones_are_not() -> None:
     assert not left_out[~wrong].any()
     assert left_out[wrong].float().mean() > 0.8
     assert not second.judgement.restarts  # no planted label was learned by heart
-    assert second.judgement.noise_rate == pytest.approx(wrong.sum() / 810, abs=0.08)
+    assert second.judgement.noise_rate == pytest.approx(float(wrong.sum()) / 810, abs=0.08)
     assert torch.equal(second.rows, (second.trained & ~left_out).nonzero().flatten())
     assert "instances are left out, and training goes on" in str(second.judgement)
     again = phase()

@@ -6,13 +6,20 @@ from data_parameters.training.config import (
     AugmentConfig,
     OptimizerConfig,
     ScheduleConfig,
+    SecondPhaseConfig,
     TemperatureConfig,
     TrainConfig,
 )
 from data_parameters.training.data import DataConfig
 from data_parameters.training.models import ModelConfig
 
-__all__ = ["RECIPES"]
+__all__ = ["DEFAULT", "RECIPES"]
+
+# What `data-parameters train` starts from where nothing else is named: docs/comparison.md.
+DEFAULT = TrainConfig(
+    instances=TemperatureConfig(learn=True, lr=1.0),
+    phase2=SecondPhaseConfig(run=True),
+)
 
 DIGITS = TrainConfig(
     data=DataConfig(name="digits"),
