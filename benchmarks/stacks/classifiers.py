@@ -42,11 +42,11 @@ def clean_learning(features: Features, seed: int) -> tuple[Any, dict[str, np.nda
     return classifier, {"score": -classifier.get_label_issues()["label_quality"].to_numpy()}
 
 
-def with_temperatures(**settings: Any) -> Method:
+def with_temperatures(estimator: Any = None, **settings: Any) -> Method:
     """`DataParametersClassifier` at its defaults, but for the settings."""
 
     def fit(features: Features, seed: int) -> tuple[Any, dict[str, np.ndarray]]:
-        classifier = DataParametersClassifier(random_state=seed, **settings)
+        classifier = DataParametersClassifier(estimator, random_state=seed, **settings)
         classifier.fit(features.train, features.given)
         score = -classifier.find_label_issues()["label_score"].to_numpy()
         sigma = classifier.data_parameters_.instance_temperature.numpy()
@@ -60,6 +60,7 @@ METHODS: dict[str, Method] = {
     "CleanLearning of LogisticRegression": clean_learning,
     "DataParametersClassifier": with_temperatures(),
     "DataParametersClassifier without temperatures": with_temperatures(lr_instance=0.0),
+    "DataParametersClassifier without penalty": with_temperatures(LogisticRegression(C=np.inf)),
 }
 
 
