@@ -48,8 +48,9 @@ def report(lines: list[records.Record]) -> str:
     parts = [
         "# Fine-tuning a small BERT\n\n`python benchmarks/transformers_study.py`. "
         f"{records.where(lines)} One thread a run, {minutes:.0f} minutes if their times are "
-        f"added, several at once and beside other programs. Mean ± standard deviation over {len(SEEDS)} seeds: of the noise (weak labels "
-        "are always the same), the first weights and the order.\n\n"
+        "added, several at once and beside other programs. Mean ± standard deviation over "
+        f"{len(SEEDS)} seeds: of the noise (weak labels are always the same), the first weights "
+        "and the order.\n\n"
         "Two layers of 128 units with random weights, words of the training sentences; "
         f"{BUDGET.epochs} epochs of AdamW at {BUDGET.lr:g}, falling to 0, minibatches of "
         f"{BUDGET.batch_size}. The tables learn at {LR_INSTANCE:g} for a single sample "
