@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import make_blobs
@@ -63,6 +64,7 @@ def test_tables_are_those_of_the_plain_loop(level: str, data: tuple[Any, Any]) -
         batch_size=16,
         lr_class=0.01,
         lr_instance=0.05,
+        weight_decay=0.01,
         weight_decay_instance=0.1,
         random_state=SEED,
     ).fit(*data)
@@ -93,6 +95,55 @@ def test_tables_are_those_of_the_plain_loop(level: str, data: tuple[Any, Any]) -
     assert_close(classifier.module_.state_dict(), network.state_dict(), rtol=0, atol=1e-5)
     assert_close(classifier.dynamics_.margin, dynamics.margin, rtol=0, atol=1e-5)
     assert all((value != 0).all() for value in tables.state_dict().values())
+
+
+@pytest.mark.parametrize("inverse", [0.1, 1.0])
+def test_at_temperature_1_it_is_logistic_regression(inverse: float, data: tuple[Any, Any]) -> None:
+    """Both minimise the mean cross-entropy + ||W||^2 / (2 C N), without a penalty of biases."""
+    features, labels = data[0].astype(np.float64), data[1]
+    estimator = LogisticRegression(C=inverse, tol=1e-8, max_iter=10_000).fit(features, labels)
+    classifier = DataParametersClassifier(
+        LogisticRegression(C=inverse), lr_instance=0.0, lr=0.05, epochs=1000, batch_size=len(labels)
+    ).fit(features, labels)
+    weight = classifier.module_.weight.detach().numpy()
+    np.testing.assert_allclose(weight, estimator.coef_, rtol=0, atol=1e-4)
+    found, expected = (model.predict_proba(features) for model in (classifier, estimator))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
+def test_an_estimators_penalty_is_of_weights_alone(data: tuple[Any, Any]) -> None:
+    features, labels = (torch.from_numpy(part) for part in data)
+    classifier = DataParametersClassifier(
+        MLPClassifier((4,), alpha=3.0), epochs=1, batch_size=NUM_INSTANCES, random_state=SEED
+    )
+    # One step of AdamW is lr times the sign of the gradient, whatever its size.
+    fitted = classifier.fit(*data).module_.state_dict()
+    seed = int(np.random.RandomState(SEED).randint(2**31 - 1))
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.Linear(NUM_FEATURES, 4), nn.ReLU(), nn.Linear(4, NUM_CLASSES))
+    weights = [network[0].weight, network[2].weight]
+    loss = F.cross_entropy(network(features), labels)
+    loss = loss + 3.0 / (2 * NUM_INSTANCES) * sum((weight**2).sum() for weight in weights)
+    loss.backward()
+    torch.optim.AdamW(network.parameters(), lr=classifier.lr, weight_decay=0.0).step()
+    assert_close(fitted, network.state_dict(), rtol=0, atol=1e-5)
+
+
+def test_the_penalty_lets_temperatures_tell_where_a_linear_model_could_fit_any_labels() -> None:
+    generator = np.random.default_rng(0)
+    labels = np.repeat(np.arange(NUM_CLASSES), 40)
+    features = generator.normal(size=(len(labels), 400)) / 40
+    features[:, :NUM_CLASSES] += np.eye(NUM_CLASSES)[labels]
+    wrong = generator.choice(len(labels), 24, replace=False)
+    labels[wrong] = (labels[wrong] + 1) % NUM_CLASSES
+    found = []
+    for estimator in (LogisticRegression(), LogisticRegression(C=np.inf)):
+        classifier = DataParametersClassifier(estimator, epochs=100, random_state=0)
+        temperature = classifier.fit(features, labels).data_parameters_.instance_temperature
+        hottest = temperature.argsort(descending=True)[: len(wrong)]
+        found.append(np.isin(hottest.numpy(), wrong).mean())
+    assert found[0] > 0.9
+    assert found[1] < 0.8
 
 
 def test_wrong_labels_are_found_and_named(data: tuple[Any, Any]) -> None:
@@ -185,7 +236,12 @@ class WithTables(nn.Module):
         ({"lr_instance": -1.0}, "`lr` should be at least 0"),
         ({"estimator": nn.Linear(NUM_FEATURES, 2)}, "Give its last layer 3 outputs"),
         ({"estimator": WithTables()}, "Leave them out of the module"),
-        ({"estimator": LogisticRegression(C=5.0)}, "Use the settings of DataParametersClassifier"),
+        (
+            {"estimator": LogisticRegression(class_weight="balanced")},
+            "the settings of DataParametersClassifier",
+        ),
+        ({"estimator": LogisticRegression(C=0.0)}, "Take 1, or `np.inf` for no penalty"),
+        ({"estimator": MLPClassifier(alpha=-1.0)}, "`alpha` should be at least 0"),
         ({"estimator": RandomForestClassifier()}, "an MLPClassifier, a torch.nn.Module"),
         ({"estimator": nn.ReLU()}, "with parameters"),
     ],

@@ -43,7 +43,10 @@ __all__ = ["DataParametersClassifier"]
 FLOATS = (np.float64, np.float32)
 ACTIVATIONS = {"identity": nn.Identity, "logistic": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
 # What is taken over from an estimator of scikit-learn; its other settings have no counterpart.
-TAKEN_OVER = {LogisticRegression: set(), MLPClassifier: {"hidden_layer_sizes", "activation"}}
+TAKEN_OVER = {
+    LogisticRegression: {"C"},
+    MLPClassifier: {"hidden_layer_sizes", "activation", "alpha"},
+}
 ROWS_AT_ONCE = 1024
 
 
@@ -52,24 +55,32 @@ class DataParametersClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
 
     A linear model, or any network of PyTorch, is trained on the cross-entropy of
     :math:`z / \sigma`, with a temperature :math:`\sigma` for each training instance, each class or
-    both, learned beside it. Predictions are those of the plain logits :math:`z`.
+    both, learned beside it. Predictions are those of the plain logits :math:`z`. The objective is
+
+    .. math::
+        \frac{1}{N} \sum_i -\log \operatorname{softmax}(z_i / \sigma_i)_{y_i}
+        + \frac{\alpha}{2N} \lVert W \rVert^2
+
+    with the :math:`\alpha` of the estimator, over all weights but biases; at :math:`\sigma = 1` it
+    is that of ``LogisticRegression``, where :math:`\alpha = 1 / C`. Without a penalty a linear
+    model of many features soon fits any labels, and temperatures then tell nothing.
 
     It does what scikit-learn expects of a classifier: pipelines, searches and ``clone`` work, and
     the same ``random_state`` gives the same model. Features are used as they come: put a
     ``StandardScaler`` before it where their scales differ.
 
     Args:
-        estimator: The model. ``None`` or a ``LogisticRegression`` is a linear one; an
-            ``MLPClassifier`` gives its ``hidden_layer_sizes`` and ``activation``; a
-            :class:`torch.nn.Module` from ``(B, F)`` to logits ``(B, C)`` is copied, and training
-            goes on from its weights; a function of F and C returns such a module. Only the
-            architecture is taken over from an estimator of scikit-learn, and other settings than
-            its defaults are refused.
+        estimator: The model. ``None`` or a ``LogisticRegression`` is a linear one, with its
+            ``C``; an ``MLPClassifier`` gives its ``hidden_layer_sizes``, ``activation`` and
+            ``alpha``; a :class:`torch.nn.Module` from ``(B, F)`` to logits ``(B, C)`` is copied,
+            and training goes on from its weights; a function of F and C returns such a module.
+            For modules :math:`\alpha = 0`. Nothing else is taken over from an estimator of
+            scikit-learn, and other settings than its defaults are refused.
         level: ``"instance"``, ``"class"`` or ``"joint"``.
         epochs: Passes over the training set.
         batch_size: Samples in a minibatch, at most; an epoch is cut into equal parts.
         lr: Learning rate of the model, for AdamW.
-        weight_decay: Decoupled decay of the model's weights.
+        weight_decay: Decoupled decay of the model's weights, beside the estimator's penalty.
         lr_class: Learning rate of the class log-temperatures, for a single sample, so that it fits
             any batch size.
         lr_instance: The same for instances.
@@ -86,7 +97,7 @@ class DataParametersClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
         data_parameters_: The learned :class:`DataParameters`, with ``instance_temperature`` and
             ``class_temperature``.
         dynamics_: The :class:`TrainingDynamics` of the training.
-        loss_curve_: Mean loss of each epoch, at the temperatures of its time, in nats.
+        loss_curve_: Mean cross-entropy of each epoch, at the temperatures of its time, in nats.
 
     Example:
         >>> from sklearn.datasets import make_blobs
@@ -110,7 +121,7 @@ class DataParametersClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
         epochs: int = 30,
         batch_size: int = 64,
         lr: float = 0.005,
-        weight_decay: float = 0.01,
+        weight_decay: float = 0.0,
         lr_class: float = 0.001,
         lr_instance: float = 0.005,
         weight_decay_class: float = 0.0,
@@ -288,6 +299,8 @@ class DataParametersClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
         dynamics = TrainingDynamics(num_instances, device=labels.device)
         order = torch.Generator().manual_seed(seed)
         num_batches = -(-num_instances // self.batch_size)
+        alpha = _alpha(self.estimator)
+        weights = [weight for weight in module.parameters() if weight.ndim > 1]
         loss_curve = []
         module.train()
         for _ in range(self.epochs):
@@ -298,13 +311,16 @@ class DataParametersClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
                 logits = module(_rows(X, index.numpy()).to(labels.device))
                 _check_logits(logits, len(index), num_classes)
                 loss = functional.cross_entropy(logits, target, data_parameters(target, index))
+                total += loss.detach() * len(index)
+                if alpha > 0:
+                    squares = torch.stack([weight.square().sum() for weight in weights]).sum()
+                    loss = loss + alpha / (2 * num_instances) * squares
                 optimizer.zero_grad()
                 data_optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 data_optimizer.step()
                 dynamics.update(logits.detach(), target, index)
-                total += loss.detach() * len(index)
             loss_curve.append(float(total) / num_instances)
             if not np.isfinite(loss_curve[-1]):
                 raise ValueError(
@@ -367,8 +383,8 @@ def _counterpart(estimator: Any, num_features: int, num_classes: int) -> nn.Modu
         if name not in taken_over and value != defaults[name]:
             raise ValueError(
                 f"`{name}` of {type(estimator).__name__} should be left at its default, because "
-                f"only the architecture is taken over. Found {value!r}. Use the settings of "
-                "DataParametersClassifier, such as `weight_decay`, `lr` and `random_state`."
+                f"nothing but {', '.join(sorted(taken_over))} is taken over. Found {value!r}. Use "
+                "the settings of DataParametersClassifier, such as `epochs` and `random_state`."
             )
     if type(estimator) is LogisticRegression:
         return _linear(num_features, num_classes)
@@ -377,6 +393,22 @@ def _counterpart(estimator: Any, num_features: int, num_classes: int) -> nn.Modu
         layers += [nn.Linear(num_features, size), ACTIVATIONS[settings["activation"]]()]
         num_features = size
     return nn.Sequential(*layers, nn.Linear(num_features, num_classes))
+
+
+def _alpha(estimator: Any) -> float:
+    """The weight of the squared norm of the weights, for the sum of the losses."""
+    if estimator is None or isinstance(estimator, LogisticRegression):
+        inverse = 1.0 if estimator is None else estimator.C
+        if not inverse > 0:
+            raise ValueError(
+                f"`C` should be above 0. Found {inverse!r}. Take 1, or `np.inf` for no penalty."
+            )
+        return float(1 / inverse)
+    if isinstance(estimator, MLPClassifier):
+        if not estimator.alpha >= 0:
+            raise ValueError(f"`alpha` should be at least 0. Found {estimator.alpha!r}.")
+        return float(estimator.alpha)
+    return 0.0
 
 
 def _check_logits(logits: Any, num_samples: int, num_classes: int) -> None:
