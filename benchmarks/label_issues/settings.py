@@ -39,6 +39,8 @@ NAMES = {
 # Trained for the first time after the score and the threshold were chosen.
 FRESH = {
     "digits-symmetric-40": "digits, 40 % symmetric",
+    "digits-permuted-5": "digits, 5 % permuted",
+    "banking-permuted-5": "banking77, 5 % permuted",
     "banking-permuted-40": "banking77, 40 % permuted",
     "banking-pair-40": "banking77, 40 % pair",
     "trec-permuted-40": "trec6, 40 % permuted",
@@ -83,6 +85,7 @@ def settings(data: Path, other_classes: Path) -> dict[str, TrainConfig]:
     human = replace(cifar, data=replace(cifar.data, noisy_label_column="noisy_fine_label"))
     other = replace(cifar, data=replace(cifar.data, path=other_classes))
     pair, permuted = (NoiseConfig(kind=kind, fraction=0.4) for kind in ("pair", "permute"))
+    few_permuted = NoiseConfig(kind="permute", fraction=0.05)
     clean_trec = replace(trec, data=replace(trec.data, noisy_label_column=None))
     return {
         "cifar-symmetric-40": replace(cifar, noise=NoiseConfig(kind="symmetric", fraction=0.4)),
@@ -95,6 +98,8 @@ def settings(data: Path, other_classes: Path) -> dict[str, TrainConfig]:
         "digits-permuted-60": replace(digits, noise=NoiseConfig(kind="permute", fraction=0.6)),
         "digits-pair-40": replace(digits, noise=pair),
         "digits-symmetric-40": replace(digits, noise=NoiseConfig(kind="symmetric", fraction=0.4)),
+        "digits-permuted-5": replace(digits, noise=few_permuted),
+        "banking-permuted-5": replace(banking, noise=few_permuted),
         "banking-permuted-40": replace(banking, noise=permuted),
         "banking-pair-40": replace(banking, noise=pair),
         "trec-permuted-40": replace(clean_trec, noise=permuted),
