@@ -19,6 +19,8 @@ Dynamics = TrainingDynamics | Mapping[str, Column]
 DOUBTED = (0.25, 0.75)
 # By how many logits above the cut they may be learned before margins are no longer trusted.
 TRUST = 0.25
+# The last prediction is the best one and a single one: it counts half.
+LAST_WEIGHT = 0.5
 # The smallest loss that float32 tells from 0 where it is 1 - p.
 SMALLEST_LOSS = 2.0**-23
 
@@ -68,12 +70,12 @@ def trusted_margin(dynamics: Dynamics) -> npt.NDArray[np.float64]:
     :math:`\ell_i = -\ln p_i`,
 
     .. math::
-        t_i = c_i + w \left( m_i - c_i + \ln\frac{p_i}{1 - p_i} \right), \qquad
+        t_i = c_i + w \left( m_i - c_i + \frac{1}{2} \ln\frac{p_i}{1 - p_i} \right), \qquad
         w = e^{-(4 \mu)^4}.
 
     Large margins and the last prediction say much about a label where the network has not learned
-    wrong ones by heart (:math:`w = 1`: the mean margin plus the last log-odds), and mislead where
-    it has (:math:`w = 0`: the margin cut off above 1, which keeps what was seen before).
+    wrong ones by heart (:math:`w = 1`: the mean margin plus half the last log-odds), and mislead
+    where it has (:math:`w = 0`: the margin cut off above 1, which keeps what was seen before).
 
     Args:
         dynamics: What each instance did: :class:`TrainingDynamics`, or its columns ``margin``,
@@ -99,7 +101,7 @@ def trusted_margin(dynamics: Dynamics) -> npt.NDArray[np.float64]:
     trust = np.exp(-((memorised_margin(dynamics) / TRUST) ** 4))
     loss = np.maximum(loss, SMALLEST_LOSS)
     log_odds = -loss - np.log(-np.expm1(-loss))
-    trusted: npt.NDArray[np.float64] = clipped + trust * (margin - clipped + log_odds)
+    trusted: npt.NDArray[np.float64] = clipped + trust * (margin - clipped + LAST_WEIGHT * log_odds)
     return trusted
 
 
