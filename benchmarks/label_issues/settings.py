@@ -24,6 +24,8 @@ CHOSEN_ON = (
     "banking-symmetric-30",
     "digits-clean",
 )
+# And the weight of the last log-odds, halved after it had been 1, on this fresh one.
+HALVED_ON = "banking-permuted-40"
 
 NAMES = {
     "digits-clean": "digits, as they are",
@@ -36,7 +38,7 @@ NAMES = {
     "banking-symmetric-30": "banking77, 30 % symmetric",
     "trec-weak": "trec6, weak labels",
 }
-# Trained for the first time after the score and the threshold were chosen.
+# Trained for the first time after the score and the threshold were chosen, but for HALVED_ON.
 FRESH = {
     "digits-symmetric-40": "digits, 40 % symmetric",
     "digits-permuted-5": "digits, 5 % permuted",
