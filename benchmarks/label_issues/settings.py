@@ -26,6 +26,7 @@ CHOSEN_ON = (
 )
 # And the weight of the last log-odds, halved after it had been 1, on this fresh one.
 HALVED_ON = "banking-permuted-40"
+SEEN = ("digits-symmetric-40", "cifar-other-human")  # had been looked at by then
 
 NAMES = {
     "digits-clean": "digits, as they are",
