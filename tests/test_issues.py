@@ -163,17 +163,7 @@ def test_many_scores_are_cut_where_fewer_of_them_would_be() -> None:
     assert score_threshold(scores) == pytest.approx(score_threshold(scores[:50_000]), abs=0.01)
 
 
-@pytest.mark.parametrize("shift", [-3.0, -0.5, 0.5, 3.0])
-def test_the_threshold_moves_with_the_log_odds(shift: float) -> None:
-    _, _, _, margin, _ = planted(0.3, 5, 500)
-    scores = label_quality_scores(np.zeros(500, dtype=int), margin=margin)
-    moved = label_quality_scores(np.zeros(500, dtype=int), margin=margin + shift)
-    cut, moved_cut = (score_threshold(each, highest=1.0) for each in (scores, moved))
-    assert (scores < cut).tolist() == (moved < moved_cut).tolist()
-    assert score_threshold(moved) == min(moved_cut, sigmoid(0.5))
-
-
-@pytest.mark.parametrize("scores", [[0.3] * 9, [0.5], [], [math.nan] * 3, [1.0, 1.0 - 2**-53]])
+@pytest.mark.parametrize("scores", [[0.3] * 9, [0.5], [], [math.nan] * 3])
 def test_scores_that_do_not_differ_have_no_issues(scores: list[float]) -> None:
     assert score_threshold(np.array(scores, dtype=float)) == 0.0
 

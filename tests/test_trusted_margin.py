@@ -12,58 +12,61 @@ from hypothesis import strategies as st
 from data_parameters import TrainingDynamics, find_label_issues, label_quality_scores
 from data_parameters.issues import memorised_margin, trusted_margin
 
-INSTANCE = st.tuples(st.floats(-20, 1), st.floats(0, 20), st.floats(0, 1), st.floats(1e-3, 50))
+INSTANCE = st.tuples(st.floats(-20, 1), st.floats(0, 20), st.floats(0, 1), st.floats(0.05, 20))
 
 
-def columns_of(instances: list[tuple[float, float, float, float]]) -> dict[str, Any]:
-    clipped, excess, wrong, loss = (np.array(column) for column in zip(*instances, strict=True))
-    return {
-        "margin": clipped + excess,
-        "clipped_margin": clipped,
-        "wrong_fraction": wrong,
-        "last_loss": loss,
-    }
+def columns_of(instances: list[tuple[float, ...]]) -> dict[str, Any]:
+    clipped, excess, wrong = (np.array(column) for column in list(zip(*instances, strict=True))[:3])
+    return {"margin": clipped + excess, "clipped_margin": clipped, "wrong_fraction": wrong}
 
 
 @given(st.lists(INSTANCE, min_size=1, max_size=20))
 def test_the_closed_form(instances: list[tuple[float, float, float, float]]) -> None:
     doubted = [excess for _, excess, wrong, _ in instances if 0.25 < wrong < 0.75]
     memorised = sum(doubted) / len(doubted) if doubted else 0.0
-    trust = math.exp(-((4 * memorised) ** 4))
-    expected = []
-    for clipped, excess, _, loss in instances:
-        p = math.exp(-loss)
-        expected.append(clipped + trust * (excess + math.log(p / (1 - p)) / 2))
-    columns = columns_of(instances)
+    w = math.exp(-((4 * memorised) ** 4))
+    margin = [(1 - w) * clipped + w * (clipped + excess) for clipped, excess, *_ in instances]
+    columns, labels = columns_of(instances), np.zeros(len(instances), dtype=int)
+    sigma = np.array([temperature for *_, temperature in instances])
     assert memorised_margin(columns) == pytest.approx(memorised, abs=1e-9)
-    np.testing.assert_allclose(trusted_margin(columns), expected, rtol=1e-6, atol=1e-6)
-    scores = label_quality_scores(np.zeros(len(instances), dtype=int), dynamics=columns)
-    np.testing.assert_allclose(scores, 1 / (1 + np.exp(-np.array(expected))), rtol=1e-5)
+    np.testing.assert_allclose(trusted_margin(columns), margin, rtol=1e-6, atol=1e-6)
+    logits = {
+        "margin": np.array(margin),
+        "temperature": -np.log(sigma),
+        "combined": np.array(margin) - 0.05 * (1 - w) * np.log(sigma),
+    }
+    for method, logit in logits.items():
+        scores = label_quality_scores(
+            labels,
+            temperature=sigma,
+            dynamics=columns,
+            method=method,  # type: ignore[arg-type]
+        )
+        np.testing.assert_allclose(scores, 1 / (1 + np.exp(-logit)), rtol=1e-5)
 
 
-def test_no_doubted_label_leaves_the_mean_margin_and_the_last_log_odds() -> None:
-    columns = columns_of([(1.0, 4.0, 0.25, math.log(2)), (-2.0, 0.0, 0.75, math.log(2))])
+def test_no_doubted_label_leaves_the_mean_margin_alone() -> None:
+    columns = columns_of([(1.0, 4.0, 0.25), (-2.0, 0.0, 0.75)])
     assert memorised_margin(columns) == 0
     np.testing.assert_allclose(trusted_margin(columns), [5, -2])
+    scores = label_quality_scores([0, 0], temperature=[20.0, 0.05], dynamics=columns)
+    np.testing.assert_allclose(scores, 1 / (1 + np.exp([-5, 2])))
 
 
-def test_doubted_labels_with_large_margins_leave_the_margin_cut_off() -> None:
-    columns = columns_of([(1.0, 4.0, 0.0, 0.01), (-2.0, 0.0, 1.0, 5.0), (0.0, 3.0, 0.5, 0.001)])
+def test_doubted_labels_with_large_margins_leave_the_margin_cut_off_and_the_temperature() -> None:
+    columns = columns_of([(1.0, 4.0, 0.0), (-2.0, 0.0, 1.0), (0.0, 3.0, 0.5)])
     assert memorised_margin(columns) == 3
-    np.testing.assert_array_equal(trusted_margin(columns), columns["clipped_margin"])
-
-
-def test_losses_of_nothing_and_of_much_are_finite() -> None:
-    columns = columns_of([(1.0, 9.0, 0.0, 0.0), (-9.0, 0.0, 1.0, 1e4)])
-    margin = trusted_margin(columns)
-    assert np.isfinite(margin).all()
-    assert margin.tolist() == pytest.approx([10 + 11.5 * math.log(2), -9 - 5e3])
+    clipped, sigma = columns["clipped_margin"], [0.5, 2.0, 4.0]
+    np.testing.assert_array_equal(trusted_margin(columns), clipped)
+    np.testing.assert_allclose(
+        label_quality_scores([0, 0, 0], temperature=sigma, dynamics=columns),
+        label_quality_scores([0, 0, 0], temperature=sigma, margin=clipped),
+    )
 
 
 def test_what_was_never_seen_has_no_part_in_it() -> None:
-    seen = [(1.0, 4.0, 0.0, 0.1), (0.5, 0.2, 0.5, 0.4)]
-    never = (math.nan, math.nan, math.nan, math.nan)
-    with_one = trusted_margin(columns_of([*seen, never]))
+    seen = [(1.0, 4.0, 0.0), (0.5, 0.2, 0.5)]
+    with_one = trusted_margin(columns_of([*seen, (math.nan, math.nan, math.nan)]))
     np.testing.assert_array_equal(with_one[:2], trusted_margin(columns_of(seen)))
     assert np.isnan(with_one[2])
 
@@ -115,7 +118,7 @@ def test_a_run_that_does_not_is_judged_by_all_of_it() -> None:
 
 def test_dynamics_and_their_columns_say_the_same() -> None:
     dynamics, wrong = trained(by_heart=True)
-    names = ("margin", "clipped_margin", "wrong_fraction", "last_loss", "rival")
+    names = ("margin", "clipped_margin", "wrong_fraction", "rival")
     columns = {name: getattr(dynamics, name).numpy() for name in names}
     labels, sigma = np.zeros(len(wrong), dtype=int), np.linspace(0.5, 2, len(wrong))
     issues = find_label_issues(labels, temperature=sigma, dynamics=dynamics)
@@ -129,7 +132,7 @@ def test_dynamics_and_their_columns_say_the_same() -> None:
 
 
 def test_columns_that_are_missing_or_given_twice() -> None:
-    columns = columns_of([(1.0, 4.0, 0.0, 0.1)])
+    columns = columns_of([(1.0, 4.0, 0.0)])
     with pytest.raises(ValueError, match="Leave `margin` out"):
         label_quality_scores([0], margin=[1.0], dynamics=columns)
     for name in columns:
@@ -137,6 +140,6 @@ def test_columns_that_are_missing_or_given_twice() -> None:
         with pytest.raises(ValueError, match=f"Found no {name}"):
             find_label_issues([0], dynamics=rest)
     with pytest.raises(ValueError, match="one for each label"):
-        label_quality_scores([0], dynamics={**columns, "last_loss": [0.1, 0.2]})
+        label_quality_scores([0], dynamics={**columns, "wrong_fraction": [0.1, 0.2]})
     with pytest.raises(ValueError, match="one for each label"):
         label_quality_scores([0, 1], dynamics=columns)

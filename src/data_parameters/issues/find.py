@@ -66,10 +66,12 @@ def find_label_issues(
     """
     pandas = import_pandas()
     given = checked_labels(labels)
-    margin = chosen_margin(margin, dynamics)
     if predicted_labels is None and dynamics is not None:
         predicted_labels = dynamics_column(dynamics, "rival")
-    scores = label_quality_scores(given, temperature=temperature, margin=margin, method=method)
+    scores = label_quality_scores(
+        given, temperature=temperature, margin=margin, dynamics=dynamics, method=method
+    )
+    margin = chosen_margin(margin, dynamics)
     if threshold is None:
         threshold = score_threshold(scores)
     if not 0 <= threshold <= 1:

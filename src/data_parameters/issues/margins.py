@@ -1,6 +1,6 @@
-"""How much of an instance's training speaks for its label.
+"""The margin, as far as a run can be trusted in it.
 
-Legend: N instances. Margins are in logits, losses in nats; NaN where an instance was never seen.
+Legend: N instances. Margins are in logits; NaN where an instance was never seen.
 """
 
 from collections.abc import Mapping
@@ -11,18 +11,14 @@ import numpy.typing as npt
 from data_parameters.dynamics import TrainingDynamics
 from data_parameters.issues.columns import Column, checked_column
 
-__all__ = ["Dynamics", "dynamics_column", "memorised_margin", "trusted_margin"]
+__all__ = ["Dynamics", "dynamics_column", "late_trust", "memorised_margin", "trusted_margin"]
 
 Dynamics = TrainingDynamics | Mapping[str, Column]
 
 # Labels misclassified between these shares of the time were learned against a doubt.
 DOUBTED = (0.25, 0.75)
-# By how many logits above the cut they may be learned before margins are no longer trusted.
-TRUST = 0.25
-# The last prediction is the best one and a single one: it counts half.
-LAST_WEIGHT = 0.5
-# The smallest loss that float32 tells from 0 where it is 1 - p.
-SMALLEST_LOSS = 2.0**-23
+# About how many logits above 1 they may rise before large margins are no longer trusted.
+TRUSTED_UP_TO = 0.25
 
 
 def memorised_margin(dynamics: Dynamics) -> float:
@@ -64,22 +60,20 @@ def memorised_margin(dynamics: Dynamics) -> float:
 
 
 def trusted_margin(dynamics: Dynamics) -> npt.NDArray[np.float64]:
-    r"""The margin over training, with its late part as far as the run can be trusted in it.
+    r"""The mean margin, cut off above 1 as far as the run has learned wrong labels by heart.
 
-    With :math:`m_i`, :math:`c_i` and :math:`\mu` as in :func:`memorised_margin`, and the last loss
-    :math:`\ell_i = -\ln p_i`,
+    With :math:`m_i`, :math:`c_i` and :math:`\mu` as in :func:`memorised_margin`,
 
     .. math::
-        t_i = c_i + w \left( m_i - c_i + \frac{1}{2} \ln\frac{p_i}{1 - p_i} \right), \qquad
-        w = e^{-(4 \mu)^4}.
+        t_i = (1 - w) \, c_i + w \, m_i, \qquad w = e^{-(4 \mu)^4}.
 
-    Large margins and the last prediction say much about a label where the network has not learned
-    wrong ones by heart (:math:`w = 1`: the mean margin plus half the last log-odds), and mislead
-    where it has (:math:`w = 0`: the margin cut off above 1, which keeps what was seen before).
+    Large margins say much about a label where the network has not learned wrong ones by heart
+    (:math:`w = 1`, the mean margin), and mislead where it has (:math:`w = 0`, the margin cut off,
+    which keeps what was seen before).
 
     Args:
         dynamics: What each instance did: :class:`TrainingDynamics`, or its columns ``margin``,
-            ``clipped_margin``, ``wrong_fraction`` and ``last_loss`` by name.
+            ``clipped_margin`` and ``wrong_fraction`` by name.
 
     Returns:
         Margins in logits, shape ``(N,)`` float64, lower is worse; NaN where an input is.
@@ -89,20 +83,33 @@ def trusted_margin(dynamics: Dynamics) -> npt.NDArray[np.float64]:
 
     Example:
         >>> columns = {
-        ...     "margin": [9.0, -2.0],
-        ...     "clipped_margin": [1.0, -2.0],
-        ...     "wrong_fraction": [0.0, 1.0],
-        ...     "last_loss": [0.69314718, 0.69314718],
+        ...     "margin": [9.0, 2.5, -2.0],
+        ...     "clipped_margin": [1.0, 0.5, -2.0],
+        ...     "wrong_fraction": [0.0, 0.4, 1.0],
         ... }
-        >>> trusted_margin(columns).round(3)
-        array([ 9., -2.])
+        >>> trusted_margin(
+        ...     columns
+        ... )  # by heart: the second label was disbelieved, then driven to 2.5
+        array([ 1. ,  0.5, -2. ])
     """
-    margin, clipped, loss = _columns(dynamics, "margin", "clipped_margin", "last_loss")
-    trust = np.exp(-((memorised_margin(dynamics) / TRUST) ** 4))
-    loss = np.maximum(loss, SMALLEST_LOSS)
-    log_odds = -loss - np.log(-np.expm1(-loss))
-    trusted: npt.NDArray[np.float64] = clipped + trust * (margin - clipped + LAST_WEIGHT * log_odds)
+    margin, clipped = _columns(dynamics, "margin", "clipped_margin")
+    trusted: npt.NDArray[np.float64] = clipped + late_trust(dynamics) * (margin - clipped)
     return trusted
+
+
+def late_trust(dynamics: Dynamics) -> float:
+    """The weight of margins above 1, in [0, 1]: how little the run has learned by heart.
+
+    Args:
+        dynamics: What each instance did.
+
+    Returns:
+        The weight w of :func:`trusted_margin`.
+
+    Raises:
+        ValueError: A column is missing, or no column of numbers.
+    """
+    return float(np.exp(-((memorised_margin(dynamics) / TRUSTED_UP_TO) ** 4)))
 
 
 def dynamics_column(dynamics: Dynamics, name: str) -> Column | None:

@@ -3,13 +3,14 @@
 Legend: N instances. Scores are in [0, 1], and lower is worse.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from data_parameters.issues.columns import Column, checked_column, checked_labels
-from data_parameters.issues.margins import Dynamics, trusted_margin
+from data_parameters.issues.margins import Dynamics, late_trust, trusted_margin
 
 __all__ = ["Method", "chosen_margin", "label_quality_scores"]
 
@@ -36,9 +37,9 @@ def label_quality_scores(
         r = t, \quad r = -\ln\sigma, \quad \text{or} \quad r = t - 0.05 \ln\sigma
 
     for the margin alone, the temperature alone (:math:`1 / (1 + \sigma)`), and both combined.
-    Given ``dynamics``, :math:`t` is the :func:`trusted_margin`: it finds wrong labels also after
-    the network has learned them by heart, where the temperature then tells apart the instances
-    whose margin was never below the cut. The benchmark of label issues in the documentation
+    Given ``dynamics``, :math:`t` is the :func:`trusted_margin`, and the weight of the temperature
+    is :math:`0.05 (1 - w)`: it tells apart the instances whose margin was never below the cut, and
+    is not needed where nothing is cut off. The benchmark of label issues in the documentation
     compares the scores.
 
     Args:
@@ -91,7 +92,7 @@ def label_quality_scores(
                 "`temperature` should be above 0, or NaN where an instance was never seen. Found "
                 f"{sigma[row]} in row {row}. Give temperatures, not their logarithms."
             )
-        logit -= (TEMPERATURE_WEIGHT if "margin" in needed else 1.0) * np.log(sigma)
+        logit -= _temperature_weight(needed, dynamics) * np.log(sigma)
     with np.errstate(invalid="ignore"):  # NaN stays NaN, and nothing overflows
         scores: npt.NDArray[np.float64] = np.exp(-np.logaddexp(0.0, -logit))
     return scores
@@ -118,3 +119,9 @@ def chosen_margin(margin: Column | None, dynamics: Dynamics | None) -> Column | 
             "hold it."
         )
     return trusted_margin(dynamics)
+
+
+def _temperature_weight(needed: Sequence[str], dynamics: Dynamics | None) -> float:
+    if "margin" not in needed:
+        return 1.0
+    return TEMPERATURE_WEIGHT * (1.0 if dynamics is None else 1.0 - late_trust(dynamics))
