@@ -24,9 +24,6 @@ CHOSEN_ON = (
     "banking-symmetric-30",
     "digits-clean",
 )
-# And the weight of the last log-odds, halved after it had been 1, on this fresh one.
-HALVED_ON = "banking-permuted-40"
-SEEN = ("digits-symmetric-40", "cifar-other-human")  # had been looked at by then
 
 NAMES = {
     "digits-clean": "digits, as they are",
@@ -39,16 +36,24 @@ NAMES = {
     "banking-symmetric-30": "banking77, 30 % symmetric",
     "trec-weak": "trec6, weak labels",
 }
-# Trained for the first time after the score and the threshold were chosen, but for HALVED_ON.
-FRESH = {
-    "digits-symmetric-40": "digits, 40 % symmetric",
+# Trained for the first time after a first choice, which they then refuted (it also had the last
+# log-odds in it, which cost up to 0.03 of AUROC here): chosen on, therefore.
+REFUTED_ON = {
     "digits-permuted-5": "digits, 5 % permuted",
+    "digits-symmetric-40": "digits, 40 % symmetric",
     "banking-permuted-5": "banking77, 5 % permuted",
     "banking-permuted-40": "banking77, 40 % permuted",
     "banking-pair-40": "banking77, 40 % pair",
     "trec-permuted-40": "trec6, 40 % permuted",
     "trec-pair-40": "trec6, 40 % pair",
     "cifar-other-human": "CIFAR-100, 10 other classes, human labels",
+}
+# Trained, or looked at, for the first time after the choice that stands.
+FRESH = {
+    "digits-pair-20": "digits, 20 % pair",
+    "digits-symmetric-60": "digits, 60 % symmetric",
+    "banking-pair-20": "banking77, 20 % pair",
+    "trec-symmetric-20": "trec6, 20 % symmetric",
     "cifar-other-pair-40": "CIFAR-100, 10 other classes, 40 % pair",
 }
 
@@ -110,5 +115,9 @@ def settings(data: Path, other_classes: Path) -> dict[str, TrainConfig]:
         "cifar-other-human": replace(
             other, data=replace(other.data, noisy_label_column="noisy_fine_label")
         ),
+        "digits-pair-20": replace(digits, noise=NoiseConfig(kind="pair", fraction=0.2)),
+        "digits-symmetric-60": replace(digits, noise=NoiseConfig(kind="symmetric", fraction=0.6)),
+        "banking-pair-20": replace(banking, noise=NoiseConfig(kind="pair", fraction=0.2)),
+        "trec-symmetric-20": replace(clean_trec, noise=NoiseConfig(kind="symmetric", fraction=0.2)),
         "cifar-other-pair-40": replace(other, noise=pair),
     }
