@@ -109,7 +109,7 @@ def fit(
         config,
         parts,
         batches,
-        Labels(given=given),
+        given,
         Progress(),
         processes=Processes(),
         before_step=lambda num_samples: (1.0, num_samples),
