@@ -17,7 +17,7 @@ CORE = {
     "distributed": set(),
     "indexing": set(),
     "noise": set(),
-    "issues": set(),
+    "issues": {"dynamics"},
     "monitor": set(),
     "rows": set(),
     "dynamics": {"distributed", "rows", "storage"},

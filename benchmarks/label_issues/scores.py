@@ -8,7 +8,14 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from data_parameters.issues import find_label_issues, label_quality_scores, score_threshold
+from data_parameters.issues import (
+    find_label_issues,
+    label_quality_scores,
+    memorised_margin,
+    score_threshold,
+    trusted_margin,
+)
+from settings import NAMES
 from trainings import NUM_FOLDS
 
 SAMPLES_PERCENTILE = 99  # Pleiss et al. 2020
@@ -21,20 +28,30 @@ def load(folder: Path, name: str, seed: int, part: str) -> dict[str, np.ndarray]
 
 def suspicions(folder: Path, name: str, seed: int) -> dict[str, np.ndarray]:
     """The compared ways to rank instances, worst highest."""
-    run, plain = (load(folder, name, seed, part) for part in ("instance", "plain"))
+    run = load(folder, name, seed, "instance")
     labels, sigma = run["given"], run["temperature"]
-    return {
+    of_one_training = {
         "σ": np.log(sigma),
         "mean margin": -run["margin"],
         "clipped margin": -run["clipped_margin"],
-        "clipped margin and σ (default)": -label_quality_scores(
+        "trusted margin": -trusted_margin(run),
+        "trusted margin and σ (default)": -label_quality_scores(
+            labels, temperature=sigma, dynamics=run
+        ),
+        "clipped margin and σ": -label_quality_scores(
             labels, temperature=sigma, margin=run["clipped_margin"]
         ),
         "mean margin and σ": -label_quality_scores(labels, temperature=sigma, margin=run["margin"]),
         "last loss": run["last_loss"],
         "fraction misclassified": run["wrong_fraction"],
+    }
+    if name not in NAMES:
+        return of_one_training
+    plain = load(folder, name, seed, "plain")
+    return of_one_training | {
         "mean margin, trained without σ": -plain["margin"],
         "clipped margin, trained without σ": -plain["clipped_margin"],
+        "trusted margin, trained without σ": -trusted_margin(plain),
         "cleanlab": cleanlab_suspicion(folder, name, seed),
     }
 
@@ -52,16 +69,25 @@ def detection(changed: np.ndarray, suspicion: np.ndarray) -> dict[str, float]:
     }
 
 
+def memorised(folder: Path, name: str, seed: int) -> dict[str, float]:
+    """How far labels that were long disbelieved rose above the cut, in logits."""
+    parts = {"with σ": "instance"} | ({"without σ": "plain"} if name in NAMES else {})
+    return {key: memorised_margin(load(folder, name, seed, part)) for key, part in parts.items()}
+
+
 def noise_rates(folder: Path, name: str, seed: int) -> dict[str, np.ndarray]:
     """Which labels each way of setting a threshold calls wrong."""
     run = load(folder, name, seed, "instance")
-    columns = {"temperature": run["temperature"], "margin": run["clipped_margin"]}
-    score = label_quality_scores(run["given"], **columns)
-    issues = find_label_issues(run["given"], **columns, predicted_labels=run["rival"])
-    return {
+    issues = find_label_issues(run["given"], temperature=run["temperature"], dynamics=run)
+    score = issues["label_score"].to_numpy()
+    of_one_training = {
         "default: two Gaussians, capped, rival": issues["is_label_issue"].to_numpy(),
         "two Gaussians": score < score_threshold(score, highest=1.0),
         "Otsu": score < otsu(score),
+    }
+    if name not in NAMES:
+        return of_one_training
+    return of_one_training | {
         "AUM threshold samples": threshold_samples(folder, name, seed),
         "cleanlab": cleanlab_issues(folder, name, seed),
     }

@@ -1,7 +1,7 @@
 """The trainings of the comparison, one thread each; every one that is done leaves a file.
 
 A run with instance temperatures; the same without; five that each leave out a fifth, for cleanlab;
-and two with threshold samples, for the area under the margin.
+and two with threshold samples, for the area under the margin. Fresh data sets: the first alone.
 
 Legend: N training instances, C classes.
 """
@@ -23,7 +23,9 @@ from data_parameters.training.data import TrainingData, load_data
 from data_parameters.training.labels import Labels, make_labels
 from data_parameters.training.loop import Progress, train
 from data_parameters.training.parts import Parts, build_parts
-from settings import DEFAULT_DATA, settings
+from data_parameters.training.processes import Processes
+from other_classes import write_other_classes
+from settings import DEFAULT_DATA, NAMES, settings
 
 NUM_FOLDS = 5
 PARTS = ("instance", "plain", *(f"fold{k}" for k in range(NUM_FOLDS)), "samples0", "samples1")
@@ -107,8 +109,10 @@ def fit(
         config,
         parts,
         batches,
-        Labels(given=given),
+        given,
         Progress(),
+        processes=Processes(),
+        before_step=lambda num_samples: (1.0, num_samples),
         after_step=lambda progress: None,
         after_epoch=lambda progress, means: None,
         stop=lambda: False,
@@ -145,13 +149,15 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="names of settings")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
+    other_classes = arguments.output / "cifar100-other"
+    write_other_classes(arguments.data / "cifar100", other_classes)
     # Long ones first, so that all processes end at about the same time.
     jobs = [
         (name, config, seed, part, arguments.output)
-        for name, config in settings(arguments.data).items()
+        for name, config in settings(arguments.data, other_classes).items()
         if arguments.only is None or name in arguments.only
         for seed in range(arguments.seeds)
-        for part in PARTS
+        for part in (PARTS if name in NAMES else PARTS[:1])
     ]
     context = multiprocessing.get_context("spawn")
     with context.Pool(arguments.jobs) as pool:

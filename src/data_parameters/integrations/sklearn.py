@@ -250,8 +250,7 @@ class DataParametersClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
         issues = find_label_issues(
             self._labels,
             temperature=self.data_parameters_.instance_temperature,
-            margin=self.dynamics_.clipped_margin,
-            predicted_labels=self.dynamics_.rival,
+            dynamics=self.dynamics_,
             method=method,
             threshold=threshold,
         )

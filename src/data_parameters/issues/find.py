@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_parameters.issues.columns import Column, checked_column, checked_labels, import_pandas
-from data_parameters.issues.scores import Method, label_quality_scores
+from data_parameters.issues.margins import Dynamics, dynamics_column
+from data_parameters.issues.scores import Method, chosen_margin, label_quality_scores
 from data_parameters.issues.threshold import score_threshold
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def find_label_issues(
     *,
     temperature: Column | None = None,
     margin: Column | None = None,
+    dynamics: Dynamics | None = None,
     predicted_labels: Column | None = None,
     method: Method = "auto",
     threshold: float | None = None,
@@ -34,17 +36,18 @@ def find_label_issues(
     Args:
         labels: Given labels, shape ``(N,)``.
         temperature: Learned temperatures, shape ``(N,)``; NaN where never seen.
-        margin: Mean margins, shape ``(N,)``, best the clipped ones; NaN where never seen.
-        predicted_labels: What the labels should be, shape ``(N,)``, such as
-            :attr:`TrainingDynamics.rival`; where negative the given label stands. A label is no
-            issue where its prediction agrees with it.
+        margin: Mean margins, shape ``(N,)``, instead of ``dynamics``; NaN where never seen.
+        dynamics: :class:`TrainingDynamics`, or its columns by name.
+        predicted_labels: What the labels should be, shape ``(N,)``; by default the
+            :attr:`~TrainingDynamics.rival` of the dynamics, if there is one. Where negative the
+            given label stands. A label is no issue where its prediction agrees with it.
         method: As in :func:`label_quality_scores`.
         threshold: Issues have a score below it; by default :func:`score_threshold`.
 
     Returns:
         One row an instance, in data-set order: ``is_label_issue``, ``label_score`` (lower is
-        worse), ``given_label``, ``predicted_label`` (-1 where none was given), and ``temperature``
-        and ``margin`` where they are given.
+        worse), ``given_label``, ``predicted_label`` (-1 where none was given), and what the score
+        was made of: ``temperature``, and ``margin``, that given or the :func:`trusted_margin`.
 
     Raises:
         ValueError: As :func:`label_quality_scores`; or the threshold lies outside [0, 1].
@@ -63,7 +66,12 @@ def find_label_issues(
     """
     pandas = import_pandas()
     given = checked_labels(labels)
-    scores = label_quality_scores(given, temperature=temperature, margin=margin, method=method)
+    if predicted_labels is None and dynamics is not None:
+        predicted_labels = dynamics_column(dynamics, "rival")
+    scores = label_quality_scores(
+        given, temperature=temperature, margin=margin, dynamics=dynamics, method=method
+    )
+    margin = chosen_margin(margin, dynamics)
     if threshold is None:
         threshold = score_threshold(scores)
     if not 0 <= threshold <= 1:

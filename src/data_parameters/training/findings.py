@@ -30,6 +30,5 @@ def run_issues(run: SavedRun) -> "pandas.DataFrame | None":
     return find_label_issues(
         run.labels.given,
         temperature=columns.get("temperature"),
-        margin=columns.get("clipped_margin"),
-        predicted_labels=columns.get("rival"),
+        dynamics=columns if "clipped_margin" in columns else None,
     )

@@ -113,10 +113,11 @@ def named_issues(run: SavedRun, issues: "pandas.DataFrame") -> "pandas.DataFrame
         One row an instance, those without a score last, with the columns that decisions need.
     """
     names = np.array([*run.class_names, ""], dtype=object)  # -1 is the empty one
-    named = issues.rename(columns={"margin": "clipped_margin"})  # as instances.csv calls it
+    # What the score was made of makes way for the statistics themselves, as in instances.csv.
+    named = issues.drop(columns="margin", errors="ignore")
     for column in ("given_label", "predicted_label"):
         named[column] = names[issues[column]]
-    for column in ("margin", "wrong_fraction", "last_loss", "count"):
+    for column in ("clipped_margin", "margin", "wrong_fraction", "last_loss", "count"):
         if column in run.instances:
             named[column] = run.instances[column]
     named.insert(0, "index", np.arange(len(named)))
