@@ -1,4 +1,4 @@
-"""One small training, in a plain loop and in Lightning. A process of torchrun starts here."""
+"""One small training, in Lightning. A process of torchrun starts here."""
 
 import os
 import signal
@@ -9,15 +9,22 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
-from torch import Tensor, nn
-from torch.utils.data import TensorDataset
+from torch import Tensor
 
-from data_parameters import DataParameters, SparseSGD, TrainingDynamics, functional
 from data_parameters.distributed import GlobalBatchSampler
 from data_parameters.integrations.lightning import DataParametersCallback, IndexedLoader
+from small_training import (
+    NUM_EPOCHS,
+    NUM_INSTANCES,
+    data_parts,
+    model,
+    model_optimizer,
+    result,
+    train_plainly,
+    train_set,
+)
 
-# Minibatches of 7 for 2 processes: uneven ones.
-NUM_INSTANCES, NUM_CLASSES, NUM_FEATURES, BATCH_SIZE, NUM_EPOCHS = 42, 4, 5, 8, 3
+BATCH_SIZE = 8  # minibatches of 7 for 2 processes: uneven ones
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",
     "logger": False,
@@ -27,64 +34,17 @@ QUIET: dict[str, Any] = {
 }
 
 
-def train_set() -> TensorDataset:
-    generator = torch.Generator().manual_seed(1)
-    inputs = torch.randn(NUM_INSTANCES, NUM_FEATURES, generator=generator)
-    target = torch.randint(NUM_CLASSES, (NUM_INSTANCES,), generator=generator)
-    return TensorDataset(inputs, target)
-
-
-def model() -> nn.Linear:
-    linear = nn.Linear(NUM_FEATURES, NUM_CLASSES)
-    generator = torch.Generator().manual_seed(2)
-    for parameter in linear.parameters():
-        parameter.data.normal_(generator=generator)
-    return linear
-
-
-def data_parts() -> tuple[DataParameters, SparseSGD, TrainingDynamics]:
-    tables = DataParameters(num_classes=NUM_CLASSES, num_instances=NUM_INSTANCES)
-    groups = tables.param_groups(lr_class=0.1, lr_instance=0.8, weight_decay_instance=0.01)
-    return tables, SparseSGD(groups, momentum=0.9), TrainingDynamics(NUM_INSTANCES)
-
-
 def loader(**options: Any) -> IndexedLoader:
     return IndexedLoader(train_set(), **{"batch_size": BATCH_SIZE, "seed": 3, **options})
 
 
-def result(
-    tables: DataParameters, optimizer: SparseSGD, dynamics: TrainingDynamics, model: nn.Module
-) -> dict[str, Tensor]:
-    buffers = {
-        f"{group['name']}.momentum": optimizer.state[group["params"][0]]["momentum_buffer"]
-        for group in optimizer.param_groups
-    }
-    found = {**tables.state_dict(), **buffers, **dynamics.state_dict(), **model.state_dict()}
-    return {name: value.clone() for name, value in found.items()}
-
-
 def plain_loop(skipped_step: int | None = None) -> dict[str, Tensor]:
-    """Without Lightning, and without anything of the integration."""
-    step = 0
-    inputs, target = train_set().tensors
-    net, (tables, data_optimizer, dynamics) = model(), data_parts()
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
-    order = GlobalBatchSampler(range(NUM_INSTANCES), BATCH_SIZE, seed=3)
+    """The minibatches of `loader`."""
+    order, minibatches = GlobalBatchSampler(range(NUM_INSTANCES), BATCH_SIZE, seed=3), []
     for epoch in range(NUM_EPOCHS):
         order.set_epoch(epoch)
-        for rows in order:
-            index = torch.tensor(rows)
-            logits = net(inputs[index])
-            temperature = tables(target[index], index)
-            optimizer.zero_grad()
-            data_optimizer.zero_grad()
-            functional.cross_entropy(logits, target[index], temperature).backward()
-            if step != skipped_step:
-                optimizer.step()
-                data_optimizer.step()
-            step += 1
-            dynamics.update(logits.detach(), target[index], index)
-    return result(tables, data_optimizer, dynamics, net)
+        minibatches += list(order)
+    return train_plainly(minibatches, skipped_step)
 
 
 class Classifier(LightningModule):
@@ -99,7 +59,7 @@ class Classifier(LightningModule):
         return self.data_parameters.cross_entropy(self.model(inputs), target, index)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.model.parameters(), lr=0.1, momentum=0.9)
+        return model_optimizer(self.model)
 
 
 class Stop(Callback):

@@ -2,8 +2,6 @@
 
 import re
 import runpy
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,16 +20,14 @@ from torch.utils.data import DataLoader, DistributedSampler
 import lightning_run
 from data_parameters import DataParameters, IndexedDataset, SparseSGD, TrainingDynamics
 from data_parameters.integrations.lightning import DataParametersCallback, IndexedLoader
-from lightning_run import (
+from lightning_run import Classifier, Stop, fit, loader, plain_loop, save_every_step
+from processes import torchrun
+from small_training import (
     NUM_CLASSES,
     NUM_INSTANCES,
-    Classifier,
-    Stop,
+    assert_same,
     data_parts,
-    fit,
-    loader,
-    plain_loop,
-    save_every_step,
+    model,
     train_set,
 )
 
@@ -44,13 +40,6 @@ pytestmark = [
 ]
 ROOT = Path(__file__).parents[2]
 TABLES = ("log_class", "log_instance")
-
-
-def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    assert expected["log_instance"].abs().min() > 0, "every instance has been seen"
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        assert_close(found[name], value, rtol=0, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
 
 
 class Data(LightningDataModule):
@@ -198,7 +187,7 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "LightningModule": LightningModule,
         "Trainer": partial(Trainer, logger=False, enable_progress_bar=False, accelerator="cpu"),
         "train_set": train_set(),
-        "model": lightning_run.model(),
+        "model": model(),
     }
     exec(code, names)
     assert (names["tables"].log_instance != 0).all()
@@ -422,15 +411,9 @@ def test_a_loader_of_another_order_is_refused() -> None:
 # Processes.
 
 
-def torchrun(folder: Path, start: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    program = [lightning_run.__file__, str(folder), start]
-    return subprocess.run([*command, *program], capture_output=True, text=True, timeout=300)
-
-
 @pytest.mark.long
 def test_two_processes_train_the_tables_of_one(tmp_path: Path) -> None:
-    finished = torchrun(tmp_path, "whole")
+    finished = torchrun(lightning_run.__file__, tmp_path, "whole")
     assert finished.returncode == 0, finished.stderr
     for rank in range(2):
         assert_same(torch.load(tmp_path / f"{rank}.pt"), plain_loop())
@@ -438,19 +421,10 @@ def test_two_processes_train_the_tables_of_one(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_two_processes_that_were_killed_go_on(tmp_path: Path) -> None:
-    killed = torchrun(tmp_path, "kill")
+    killed = torchrun(lightning_run.__file__, tmp_path, "kill")
     assert killed.returncode != 0
     assert not list(tmp_path.glob("*.pt"))
-    finished = torchrun(tmp_path, "resume")
+    finished = torchrun(lightning_run.__file__, tmp_path, "resume")
     assert finished.returncode == 0, finished.stderr
     for rank in range(2):
         assert_same(torch.load(tmp_path / f"{rank}.pt"), plain_loop())
-
-
-def test_a_missing_lightning_is_named_with_its_extra() -> None:
-    program = (
-        "import sys; sys.modules['pytorch_lightning'] = None; "
-        "import data_parameters.integrations.lightning"
-    )
-    failed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert "pip install 'data-parameters[lightning]'" in failed.stderr
