@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.plugins.precision import MixedPrecision
 from torch import Tensor
 
-from data_parameters.distributed import GlobalBatchSampler
+from data_parameters import distributed, functional
+from data_parameters.distributed import GlobalBatchSampler, loss_weight
 from data_parameters.integrations.lightning import DataParametersCallback, IndexedLoader
 from small_training import (
     NUM_EPOCHS,
@@ -25,6 +27,7 @@ from small_training import (
 )
 
 BATCH_SIZE = 8  # minibatches of 7 for 2 processes: uneven ones
+MODEL_OVERFLOWS, TABLES_OVERFLOW = 4, 9
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",
     "logger": False,
@@ -38,13 +41,15 @@ def loader(**options: Any) -> IndexedLoader:
     return IndexedLoader(train_set(), **{"batch_size": BATCH_SIZE, "seed": 3, **options})
 
 
-def plain_loop(skipped_step: int | None = None) -> dict[str, Tensor]:
+def plain_loop(
+    skipped_step: int | None = None, skipped_data_step: int | None = None
+) -> dict[str, Tensor]:
     """The minibatches of `loader`."""
     order, minibatches = GlobalBatchSampler(range(NUM_INSTANCES), BATCH_SIZE, seed=3), []
     for epoch in range(NUM_EPOCHS):
         order.set_epoch(epoch)
         minibatches += list(order)
-    return train_plainly(minibatches, skipped_step)
+    return train_plainly(minibatches, skipped_step, skipped_data_step)
 
 
 class Classifier(LightningModule):
@@ -60,6 +65,38 @@ class Classifier(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return model_optimizer(self.model)
+
+
+class Overflowing(Classifier):
+    """Gradients of the model and then of the tables overflow, in the last process alone."""
+
+    def on_fit_start(self) -> None:
+        self.model.weight.register_hook(lambda grad: self._overflow(grad, step=MODEL_OVERFLOWS))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        inputs, target, index = batch
+        temperature = self.data_parameters(target, index)
+        temperature.register_hook(lambda grad: self._overflow(grad, step=TABLES_OVERFLOW))
+        loss = functional.cross_entropy(self.model(inputs), target, temperature)
+        return loss * loss_weight(len(target))
+
+    def _overflow(self, grad: Tensor, step: int) -> Tensor:
+        in_last = self.trainer.global_rank == self.trainer.world_size - 1
+        return grad * torch.inf if in_last and self.trainer.global_step == step else grad
+
+
+class TablesByStep(Callback):
+    """The class table after each minibatch."""
+
+    def __init__(self) -> None:
+        self.found: list[Tensor] = []
+
+    def on_train_batch_end(self, trainer: Trainer, module: Classifier, *args: Any) -> None:
+        self.found.append(module.data_parameters.data_parameters.log_class.detach().clone())
+
+    def moved(self) -> list[bool]:
+        """Whether each step but the first moved it."""
+        return [not torch.equal(a, b) for a, b in zip(self.found, self.found[1:], strict=False)]
 
 
 class Stop(Callback):
@@ -96,19 +133,30 @@ def fit(
     return result(tables, optimizer, dynamics, classifier.model)
 
 
+def fit_float16(scaler: torch.amp.GradScaler, **options: Any) -> dict[str, Tensor]:
+    """With overflows; what is learned, the last scale, and which steps moved the tables."""
+    tables = TablesByStep()
+    plugin = MixedPrecision("16-mixed", "cpu", scaler)
+    found = fit(tables, classifier=Overflowing(), plugins=[plugin], **options)
+    scale, moved = torch.tensor(scaler.get_scale()), torch.tensor(tables.moved())
+    return {**found, "scale": scale, "moved": moved}
+
+
 def main() -> None:
-    """Under torchrun: FOLDER START, with START ``kill`` or ``resume`` or ``whole``."""
+    """Under torchrun: FOLDER START, with START ``kill``, ``resume``, ``whole`` or a precision."""
     torch.set_num_threads(1)
     folder, start = Path(sys.argv[1]), sys.argv[2]
-    callbacks: list[Callback] = [save_every_step(folder)]
-    if start == "kill":
-        callbacks.append(Stop(after=9, kill=True))  # before the checkpoint of this step
-    found = fit(
-        *callbacks,
-        ckpt_path=folder / "last.ckpt" if start == "resume" else None,
-        strategy="ddp",
-        devices=2,
-    )
+    processes: dict[str, Any] = {"strategy": "ddp", "devices": 2}
+    if start == "float16":
+        found = fit_float16(distributed.GradScaler("cpu", init_scale=8.0), **processes)
+    elif start == "bfloat16":
+        found = fit(precision="bf16-mixed", **processes)
+    else:
+        callbacks: list[Callback] = [save_every_step(folder)]
+        if start == "kill":
+            callbacks.append(Stop(after=9, kill=True))  # before the checkpoint of this step
+        last = folder / "last.ckpt" if start == "resume" else None
+        found = fit(*callbacks, ckpt_path=last, **processes)
     torch.save(found, folder / f"{os.environ['RANK']}.pt")
 
 

@@ -50,8 +50,15 @@ def result(
     return {name: value.clone() for name, value in found.items()}
 
 
-def train_plainly(minibatches: Iterable[Any], skipped_step: int | None = None) -> dict[str, Tensor]:
-    """Without any stack, and without anything of the integrations."""
+def train_plainly(
+    minibatches: Iterable[Any],
+    skipped_step: int | None = None,
+    skipped_data_step: int | None = None,
+) -> dict[str, Tensor]:
+    """Without any stack, and without anything of the integrations.
+
+    In one step nothing moves, and in another one the tables don't.
+    """
     inputs, target = train_set().tensors
     net, (tables, data_optimizer, dynamics) = model(), data_parts()
     optimizer = model_optimizer(net)
@@ -63,7 +70,8 @@ def train_plainly(minibatches: Iterable[Any], skipped_step: int | None = None) -
         functional.cross_entropy(logits, target[index], temperature).backward()
         if step != skipped_step:
             optimizer.step()
-            data_optimizer.step()
+            if step != skipped_data_step:
+                data_optimizer.step()
         dynamics.update(logits.detach(), target[index], index)
     assert (dynamics.count > 0).all(), "every instance has been seen"
     return result(tables, data_optimizer, dynamics, net)
