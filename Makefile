@@ -1,14 +1,19 @@
 # Everything a newcomer needs is installed by these commands, into .venv, and by nothing else.
+# `make test-lowest` has a folder of its own, .venv-lowest.
 
 PYTHON ?= python3
 VENV ?= .venv
+# The lowest Python that pyproject.toml admits, and where its packages go.
+LOWEST_PYTHON ?= python3.11
+LOWEST ?= .venv-lowest
+TESTS ?=
 ifeq ($(OS),Windows_NT)
 BIN := $(VENV)/Scripts
 else
 BIN := $(VENV)/bin
 endif
 
-.PHONY: demo test test-long check format docs parity clean
+.PHONY: demo test test-long test-lowest check format docs parity clean
 
 demo: $(VENV)/installed-train  ## Train on noisy real data, without and with data parameters
 	$(BIN)/data-parameters demo
@@ -18,6 +23,12 @@ test: $(VENV)/installed-dev  ## Tests and documented examples, 15 minutes at mos
 
 test-long: $(VENV)/installed-dev  ## Tests that start real processes or build real packages
 	$(BIN)/pytest -m long
+
+test-lowest: $(LOWEST)/installed  ## All tests, on the lowest versions of everything that pyproject.toml admits
+	$(LOWEST)/bin/python --version
+	$(LOWEST)/bin/pip freeze --exclude-editable
+# What these versions say about later ones, which came long ago, is no error.
+	$(LOWEST)/bin/pytest -W default::DeprecationWarning -W default::PendingDeprecationWarning -W default::FutureWarning $(TESTS)
 
 check: $(VENV)/installed-dev  ## Format, lint, types
 	$(BIN)/ruff format --check
@@ -45,5 +56,11 @@ $(VENV)/installed-dev: pyproject.toml requirements.txt
 	$(BIN)/pip install --disable-pip-version-check -r requirements.txt -e '.[dev]'
 	touch $(VENV)/installed-train $@
 
+$(LOWEST)/installed: pyproject.toml scripts/lowest_versions.py
+	$(LOWEST_PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python scripts/lowest_versions.py > $(LOWEST)/lowest.txt
+	$(LOWEST)/bin/pip install --disable-pip-version-check -c $(LOWEST)/lowest.txt -e '.[test]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) dist docs/_build docs/api/generated .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) dist docs/_build docs/api/generated .pytest_cache .mypy_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""One small training, in a plain loop and with Accelerate. A process of torchrun starts here."""
+"""One small training, with Accelerate. A process of torchrun starts here."""
 
 import os
 import signal
@@ -9,68 +9,27 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch import Tensor
+from torch.utils.data import DataLoader
 
-from data_parameters import (
-    DataParameters,
-    IndexedDataset,
-    SparseSGD,
-    TrainingDynamics,
-    functional,
-)
+from data_parameters import IndexedDataset
 from data_parameters.integrations.accelerate import AccelerateDataParameters
-
-NUM_INSTANCES, NUM_CLASSES, NUM_FEATURES, NUM_EPOCHS = 42, 4, 5, 3
-
-
-def train_set() -> TensorDataset:
-    generator = torch.Generator().manual_seed(1)
-    inputs = torch.randn(NUM_INSTANCES, NUM_FEATURES, generator=generator)
-    target = torch.randint(NUM_CLASSES, (NUM_INSTANCES,), generator=generator)
-    return TensorDataset(inputs, target)
-
-
-def model() -> nn.Linear:
-    linear = nn.Linear(NUM_FEATURES, NUM_CLASSES)
-    generator = torch.Generator().manual_seed(2)
-    for parameter in linear.parameters():
-        parameter.data.normal_(generator=generator)
-    return linear
-
-
-def data_parts() -> tuple[DataParameters, SparseSGD, TrainingDynamics]:
-    tables = DataParameters(num_classes=NUM_CLASSES, num_instances=NUM_INSTANCES)
-    groups = tables.param_groups(lr_class=0.1, lr_instance=0.8, weight_decay_instance=0.01)
-    return tables, SparseSGD(groups, momentum=0.9), TrainingDynamics(NUM_INSTANCES)
-
-
-def result(
-    tables: DataParameters, optimizer: SparseSGD, dynamics: TrainingDynamics, model: nn.Module
-) -> dict[str, Tensor]:
-    buffers = {
-        f"{group['name']}.momentum": optimizer.state[group["params"][0]]["momentum_buffer"]
-        for group in optimizer.param_groups
-    }
-    found = {**tables.state_dict(), **buffers, **dynamics.state_dict(), **model.state_dict()}
-    return {name: value.clone() for name, value in found.items()}
+from small_training import (
+    NUM_EPOCHS,
+    NUM_INSTANCES,
+    data_parts,
+    model,
+    model_optimizer,
+    result,
+    train_plainly,
+    train_set,
+)
 
 
 def plain_loop(batch_size: int, skipped_step: int | None = None) -> dict[str, Tensor]:
-    """Without Accelerate, and without anything of the integration."""
-    net, (tables, data_optimizer, dynamics) = model(), data_parts()
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
-    loader = DataLoader(IndexedDataset(train_set()), batch_size)
-    for step, (inputs, target, index) in enumerate(b for _ in range(NUM_EPOCHS) for b in loader):
-        logits = net(inputs)
-        optimizer.zero_grad()
-        data_optimizer.zero_grad()
-        functional.cross_entropy(logits, target, tables(target, index)).backward()
-        if step != skipped_step:
-            optimizer.step()
-            data_optimizer.step()
-        dynamics.update(logits.detach(), target, index)
-    return result(tables, data_optimizer, dynamics, net)
+    """The minibatches of a loader that does not shuffle."""
+    epoch = torch.arange(NUM_INSTANCES).split(batch_size)
+    return train_plainly(NUM_EPOCHS * epoch, skipped_step)
 
 
 def fit(
@@ -87,7 +46,7 @@ def fit(
     config = DataLoaderConfiguration(use_seedable_sampler=True, data_seed=5)
     accelerator = Accelerator(cpu=True, dataloader_config=config, **options)
     net, (tables, data_optimizer, dynamics) = model(), data_parts()
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    optimizer = model_optimizer(net)
     data = AccelerateDataParameters(
         accelerator, optimizer, tables, data_optimizer, dynamics=dynamics
     )

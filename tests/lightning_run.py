@@ -1,4 +1,4 @@
-"""One small training, in a plain loop and in Lightning. A process of torchrun starts here."""
+"""One small training, in Lightning. A process of torchrun starts here."""
 
 import os
 import signal
@@ -9,15 +9,25 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
-from torch import Tensor, nn
-from torch.utils.data import TensorDataset
+from pytorch_lightning.plugins.precision import MixedPrecision
+from torch import Tensor
 
-from data_parameters import DataParameters, SparseSGD, TrainingDynamics, functional
-from data_parameters.distributed import GlobalBatchSampler
+from data_parameters import distributed, functional
+from data_parameters.distributed import GlobalBatchSampler, loss_weight
 from data_parameters.integrations.lightning import DataParametersCallback, IndexedLoader
+from small_training import (
+    NUM_EPOCHS,
+    NUM_INSTANCES,
+    data_parts,
+    model,
+    model_optimizer,
+    result,
+    train_plainly,
+    train_set,
+)
 
-# Minibatches of 7 for 2 processes: uneven ones.
-NUM_INSTANCES, NUM_CLASSES, NUM_FEATURES, BATCH_SIZE, NUM_EPOCHS = 42, 4, 5, 8, 3
+BATCH_SIZE = 8  # minibatches of 7 for 2 processes: uneven ones
+MODEL_OVERFLOWS, TABLES_OVERFLOW = 4, 9
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",
     "logger": False,
@@ -27,64 +37,19 @@ QUIET: dict[str, Any] = {
 }
 
 
-def train_set() -> TensorDataset:
-    generator = torch.Generator().manual_seed(1)
-    inputs = torch.randn(NUM_INSTANCES, NUM_FEATURES, generator=generator)
-    target = torch.randint(NUM_CLASSES, (NUM_INSTANCES,), generator=generator)
-    return TensorDataset(inputs, target)
-
-
-def model() -> nn.Linear:
-    linear = nn.Linear(NUM_FEATURES, NUM_CLASSES)
-    generator = torch.Generator().manual_seed(2)
-    for parameter in linear.parameters():
-        parameter.data.normal_(generator=generator)
-    return linear
-
-
-def data_parts() -> tuple[DataParameters, SparseSGD, TrainingDynamics]:
-    tables = DataParameters(num_classes=NUM_CLASSES, num_instances=NUM_INSTANCES)
-    groups = tables.param_groups(lr_class=0.1, lr_instance=0.8, weight_decay_instance=0.01)
-    return tables, SparseSGD(groups, momentum=0.9), TrainingDynamics(NUM_INSTANCES)
-
-
 def loader(**options: Any) -> IndexedLoader:
     return IndexedLoader(train_set(), **{"batch_size": BATCH_SIZE, "seed": 3, **options})
 
 
-def result(
-    tables: DataParameters, optimizer: SparseSGD, dynamics: TrainingDynamics, model: nn.Module
+def plain_loop(
+    skipped_step: int | None = None, skipped_data_step: int | None = None
 ) -> dict[str, Tensor]:
-    buffers = {
-        f"{group['name']}.momentum": optimizer.state[group["params"][0]]["momentum_buffer"]
-        for group in optimizer.param_groups
-    }
-    found = {**tables.state_dict(), **buffers, **dynamics.state_dict(), **model.state_dict()}
-    return {name: value.clone() for name, value in found.items()}
-
-
-def plain_loop(skipped_step: int | None = None) -> dict[str, Tensor]:
-    """Without Lightning, and without anything of the integration."""
-    step = 0
-    inputs, target = train_set().tensors
-    net, (tables, data_optimizer, dynamics) = model(), data_parts()
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
-    order = GlobalBatchSampler(range(NUM_INSTANCES), BATCH_SIZE, seed=3)
+    """The minibatches of `loader`."""
+    order, minibatches = GlobalBatchSampler(range(NUM_INSTANCES), BATCH_SIZE, seed=3), []
     for epoch in range(NUM_EPOCHS):
         order.set_epoch(epoch)
-        for rows in order:
-            index = torch.tensor(rows)
-            logits = net(inputs[index])
-            temperature = tables(target[index], index)
-            optimizer.zero_grad()
-            data_optimizer.zero_grad()
-            functional.cross_entropy(logits, target[index], temperature).backward()
-            if step != skipped_step:
-                optimizer.step()
-                data_optimizer.step()
-            step += 1
-            dynamics.update(logits.detach(), target[index], index)
-    return result(tables, data_optimizer, dynamics, net)
+        minibatches += list(order)
+    return train_plainly(minibatches, skipped_step, skipped_data_step)
 
 
 class Classifier(LightningModule):
@@ -99,7 +64,39 @@ class Classifier(LightningModule):
         return self.data_parameters.cross_entropy(self.model(inputs), target, index)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.model.parameters(), lr=0.1, momentum=0.9)
+        return model_optimizer(self.model)
+
+
+class Overflowing(Classifier):
+    """Gradients of the model and then of the tables overflow, in the last process alone."""
+
+    def on_fit_start(self) -> None:
+        self.model.weight.register_hook(lambda grad: self._overflow(grad, step=MODEL_OVERFLOWS))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        inputs, target, index = batch
+        temperature = self.data_parameters(target, index)
+        temperature.register_hook(lambda grad: self._overflow(grad, step=TABLES_OVERFLOW))
+        loss = functional.cross_entropy(self.model(inputs), target, temperature)
+        return loss * loss_weight(len(target))
+
+    def _overflow(self, grad: Tensor, step: int) -> Tensor:
+        in_last = self.trainer.global_rank == self.trainer.world_size - 1
+        return grad * torch.inf if in_last and self.trainer.global_step == step else grad
+
+
+class TablesByStep(Callback):
+    """The class table after each minibatch."""
+
+    def __init__(self) -> None:
+        self.found: list[Tensor] = []
+
+    def on_train_batch_end(self, trainer: Trainer, module: Classifier, *args: Any) -> None:
+        self.found.append(module.data_parameters.data_parameters.log_class.detach().clone())
+
+    def moved(self) -> list[bool]:
+        """Whether each step but the first moved it."""
+        return [not torch.equal(a, b) for a, b in zip(self.found, self.found[1:], strict=False)]
 
 
 class Stop(Callback):
@@ -136,19 +133,30 @@ def fit(
     return result(tables, optimizer, dynamics, classifier.model)
 
 
+def fit_float16(scaler: torch.amp.GradScaler, **options: Any) -> dict[str, Tensor]:
+    """With overflows; what is learned, the last scale, and which steps moved the tables."""
+    tables = TablesByStep()
+    plugin = MixedPrecision("16-mixed", "cpu", scaler)
+    found = fit(tables, classifier=Overflowing(), plugins=[plugin], **options)
+    scale, moved = torch.tensor(scaler.get_scale()), torch.tensor(tables.moved())
+    return {**found, "scale": scale, "moved": moved}
+
+
 def main() -> None:
-    """Under torchrun: FOLDER START, with START ``kill`` or ``resume`` or ``whole``."""
+    """Under torchrun: FOLDER START, with START ``kill``, ``resume``, ``whole`` or a precision."""
     torch.set_num_threads(1)
     folder, start = Path(sys.argv[1]), sys.argv[2]
-    callbacks: list[Callback] = [save_every_step(folder)]
-    if start == "kill":
-        callbacks.append(Stop(after=9, kill=True))  # before the checkpoint of this step
-    found = fit(
-        *callbacks,
-        ckpt_path=folder / "last.ckpt" if start == "resume" else None,
-        strategy="ddp",
-        devices=2,
-    )
+    processes: dict[str, Any] = {"strategy": "ddp", "devices": 2}
+    if start == "float16":
+        found = fit_float16(distributed.GradScaler("cpu", init_scale=8.0), **processes)
+    elif start == "bfloat16":
+        found = fit(precision="bf16-mixed", **processes)
+    else:
+        callbacks: list[Callback] = [save_every_step(folder)]
+        if start == "kill":
+            callbacks.append(Stop(after=9, kill=True))  # before the checkpoint of this step
+        last = folder / "last.ckpt" if start == "resume" else None
+        found = fit(*callbacks, ckpt_path=last, **processes)
     torch.save(found, folder / f"{os.environ['RANK']}.pt")
 
 

@@ -3,8 +3,12 @@
 import importlib.util
 import inspect
 import multiprocessing
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +31,19 @@ def run_processes(work: Callable[..., Any], num_processes: int, *arguments: Any)
         return [
             torch.load(f"{folder}/{rank}.pt", weights_only=False) for rank in range(num_processes)
         ]
+
+
+def torchrun(script: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    """A script in two processes, which torchrun has started and waited for."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    return subprocess.run(
+        [*command, script, *map(str, words)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
 
 
 def _join(rank: int, file: str, name: str, num_processes: int, folder: str, arguments: Any) -> None:

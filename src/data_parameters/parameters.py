@@ -15,7 +15,7 @@ from torch.nn.modules.module import register_module_module_registration_hook
 from torch.nn.parallel import DistributedDataParallel
 
 from data_parameters.lookup import look_up
-from data_parameters.storage import lazy_zeros
+from data_parameters.storage import default_device, lazy_zeros
 
 __all__ = ["DataParameters"]
 
@@ -279,7 +279,7 @@ def _table(
     if size is None:
         return None
     size = _count(name, size)
-    device = torch.get_default_device() if device is None else device
+    device = default_device() if device is None else device
     # Checked on the CPU, wherever torch makes tensors by default.
     temperature = torch.as_tensor(init, dtype=torch.float32, device="cpu").detach()
     if temperature.shape not in ((), (size,)):

@@ -7,7 +7,7 @@ import sys
 import torch
 from torch import Tensor
 
-__all__ = ["lazy_zeros"]
+__all__ = ["default_device", "lazy_zeros"]
 
 # Below this many bytes a mapping of its own costs more than it saves.
 SMALLEST_MAPPING = 1 << 20
@@ -35,7 +35,7 @@ def lazy_zeros(
         >>> lazy_zeros(1_000_000_000)[123_456_789]
         tensor(0.)
     """
-    device = torch.get_default_device() if device is None else torch.device(device)
+    device = default_device() if device is None else torch.device(device)
     num_bytes = size * dtype.itemsize
     linux_cpu = sys.platform == "linux" and device.type == "cpu"
     if not linux_cpu or num_bytes < SMALLEST_MAPPING:
@@ -45,3 +45,12 @@ def lazy_zeros(
     with contextlib.suppress(AttributeError, OSError):  # a kernel without huge pages knows no such
         memory.madvise(mmap.MADV_NOHUGEPAGE)
     return torch.frombuffer(memory, dtype=dtype)
+
+
+def default_device() -> torch.device:
+    """The device on which torch makes a tensor that is told none.
+
+    Returns:
+        The device; ``torch.get_default_device`` of torch 2.7 overlooks ``with torch.device(...)``.
+    """
+    return torch.empty(0).device

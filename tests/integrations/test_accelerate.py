@@ -2,8 +2,6 @@
 
 import re
 import runpy
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,14 +12,22 @@ import torch
 from accelerate import Accelerator
 from accelerate.data_loader import BatchSamplerShard
 from accelerate.state import AcceleratorState, GradientState
-from torch import Tensor
 from torch.testing import assert_close
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
 import accelerate_run
-from accelerate_run import NUM_INSTANCES, data_parts, fit, model, plain_loop, train_set
+from accelerate_run import fit, plain_loop
 from data_parameters import DataParameters, IndexedDataset, SparseSGD, TrainingDynamics
 from data_parameters.integrations.accelerate import AccelerateDataParameters
+from processes import torchrun
+from small_training import (
+    NUM_INSTANCES,
+    assert_same,
+    data_parts,
+    model,
+    model_optimizer,
+    train_set,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,13 +38,6 @@ def _a_process_of_its_own() -> Iterator[None]:
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
-
-
-def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    assert expected["log_instance"].abs().min() > 0, "every instance has been seen"
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        assert_close(found[name], value, rtol=0, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
 
 
 def test_same_tables_as_the_plain_loop() -> None:
@@ -56,9 +55,9 @@ def test_accumulation_is_one_large_minibatch() -> None:
     assert_same(fit(3, gradient_accumulation_steps=2), plain_loop(6))
 
 
-def setup(accelerator: Accelerator, **options: Any) -> tuple[Any, ...]:
+def build(accelerator: Accelerator, **options: Any) -> tuple[Any, ...]:
     net, (tables, data_optimizer, _) = model(), data_parts()
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    optimizer = model_optimizer(net)
     data = AccelerateDataParameters(accelerator, optimizer, tables, data_optimizer, **options)
     return net, optimizer, tables, data
 
@@ -66,7 +65,7 @@ def setup(accelerator: Accelerator, **options: Any) -> tuple[Any, ...]:
 def test_a_step_that_the_loss_scaler_skips_moves_no_row() -> None:
     accelerator = Accelerator(cpu=True)
     accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
-    net, optimizer, tables, data = setup(accelerator)
+    net, optimizer, tables, data = build(accelerator)
     loader = DataLoader(IndexedDataset(train_set()), 8)
     optimizer, loader = accelerator.prepare(optimizer, loader)
     step = 0
@@ -146,7 +145,7 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_index() -> None:
-    net, _, _, data = setup(Accelerator(cpu=True))
+    net, _, _, data = build(Accelerator(cpu=True))
     inputs, target = train_set()[:8]
     with pytest.raises(ValueError, match="IndexedDataset adds the index"):
         data.cross_entropy(net(inputs), target)
@@ -179,14 +178,14 @@ def test_unequal_numbers_of_minibatches() -> None:
 
 
 def test_a_loss_that_asks_for_no_temperature() -> None:
-    net, optimizer, _, _ = setup(Accelerator(cpu=True))
+    net, optimizer, _, _ = build(Accelerator(cpu=True))
     net(train_set()[:8][0]).sum().backward()
     with pytest.raises(RuntimeError, match=r"Compute it by `cross_entropy"):
         optimizer.step()
 
 
 def test_validation_takes_no_temperature() -> None:
-    net, _, _, data = setup(Accelerator(cpu=True))
+    net, _, _, data = build(Accelerator(cpu=True))
     inputs, target = train_set()[:8]
     with torch.no_grad(), pytest.raises(RuntimeError, match="to validate"):
         data.cross_entropy(net(inputs), target, torch.arange(8))
@@ -196,7 +195,7 @@ def test_validation_takes_no_temperature() -> None:
 def test_a_checkpoint_of_another_data_set_changes_nothing(change: str, tmp_path: Path) -> None:
     labels = train_set().tensors[1]
     accelerator = Accelerator(cpu=True)
-    setup(accelerator, labels=labels)
+    build(accelerator, labels=labels)
     accelerator.save_state(str(tmp_path))
 
     other = Accelerator(cpu=True)
@@ -212,27 +211,12 @@ def test_a_checkpoint_of_another_data_set_changes_nothing(change: str, tmp_path:
     assert_close(tables.class_temperature, torch.full((4,), 2.0))
 
 
-def test_a_missing_accelerate_is_named_with_its_extra() -> None:
-    program = (
-        "import sys; sys.modules['accelerate'] = None; "
-        "import data_parameters.integrations.accelerate"
-    )
-    failed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert "pip install 'data-parameters[accelerate]'" in failed.stderr
-
-
 # Processes.
-
-
-def torchrun(folder: Path, start: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    program = [accelerate_run.__file__, str(folder), start]
-    return subprocess.run([*command, *program], capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.long
 def test_two_processes_train_the_tables_of_one(tmp_path: Path) -> None:
-    finished = torchrun(tmp_path, "whole")
+    finished = torchrun(accelerate_run.__file__, tmp_path, "whole")
     assert finished.returncode == 0, finished.stderr
     for rank in range(2):
         for found, batch_size in zip(torch.load(tmp_path / f"{rank}.pt"), (16, 8), strict=True):
@@ -241,10 +225,10 @@ def test_two_processes_train_the_tables_of_one(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_two_processes_that_were_killed_go_on(tmp_path: Path) -> None:
-    killed = torchrun(tmp_path, "kill")
+    killed = torchrun(accelerate_run.__file__, tmp_path, "kill")
     assert killed.returncode != 0
     assert not list(tmp_path.glob("*.pt"))
-    finished = torchrun(tmp_path, "resume")
+    finished = torchrun(accelerate_run.__file__, tmp_path, "resume")
     assert finished.returncode == 0, finished.stderr
     for rank in range(2):
         assert_same(torch.load(tmp_path / f"{rank}.pt")[0], plain_loop(16))

@@ -275,15 +275,6 @@ def test_issues_need_a_training() -> None:
         DataParametersClassifier().find_label_issues()
 
 
-def test_without_scikit_learn_the_import_names_the_extra() -> None:
-    program = (
-        "import sys; sys.modules['sklearn'] = None; import data_parameters.integrations.sklearn"
-    )
-    failed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert failed.returncode != 0
-    assert "pip install 'data-parameters[sklearn]'" in failed.stderr
-
-
 def test_documented_lines_run(data: tuple[Any, Any]) -> None:
     page = (ROOT / "docs" / "stacks" / "sklearn.md").read_text(encoding="utf-8")
     [lines] = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)

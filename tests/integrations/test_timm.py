@@ -272,7 +272,7 @@ def test_one_optimizer_moves_the_tables() -> None:
     both = SparseSGD(task.data_parameters.param_groups())
     with pytest.raises(ValueError, match=r"create_optimizer_v2\(model\)"):
         task.follow(both)
-    with pytest.raises(ValueError, match=r"data_parameters.param_groups\(\)"):
+    with pytest.raises(ValueError, match=r"data_parameters.param_groups\(\.\.\.\)"):
         DataParametersTask(make_model(), DataParameters(num_instances=3), both)
 
 
@@ -290,13 +290,6 @@ def test_the_state_of_another_data_set_changes_nothing() -> None:
     assert_close(tables_of(task), before, rtol=0, atol=0)
     with pytest.raises(ValueError, match="Resume a run of the same task"):
         task.load_task_state(None)
-
-
-def test_without_timm_the_import_names_the_extra() -> None:
-    program = "import sys; sys.modules['timm'] = None; import data_parameters.integrations.timm"
-    failed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert failed.returncode != 0
-    assert "pip install 'data-parameters[timm]'" in failed.stderr
 
 
 def test_documented_lines_run() -> None:

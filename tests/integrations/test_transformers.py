@@ -33,6 +33,8 @@ from data_parameters.integrations.transformers import (
     DataParametersMixin,
     DataParametersTrainer,
 )
+from processes import torchrun
+from small_training import assert_same
 from transformers_run import (
     NUM_CLASSES,
     NUM_INSTANCES,
@@ -48,16 +50,6 @@ from transformers_run import (
 )
 
 ROOT = Path(__file__).parents[2]
-EXACT: dict[str, Any] = {"rtol": 0, "atol": 0}
-CLOSE: dict[str, Any] = {"rtol": 0, "atol": 1e-5}
-
-
-def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], **tolerance: float) -> None:
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        torch.testing.assert_close(
-            found[name], value, **tolerance, msg=lambda m, n=name: f"{n}: {m}"
-        )
 
 
 def order_of(trained: DataParametersTrainer) -> list[Tensor]:
@@ -102,11 +94,9 @@ def test_a_training_is_that_of_the_plain_loop(tmp_path: Path) -> None:
 
     tables = plain_loop(twin, order, loss_of)
     found = learned(trained)
-    assert_same({name: found[name] for name in tables}, tables, **CLOSE)
-    assert_same(
-        {name: found[name] for name in dynamics.state_dict()}, dynamics.state_dict(), **CLOSE
-    )
-    assert_same(trained.model.state_dict(), twin.state_dict(), **CLOSE)
+    assert_same({name: found[name] for name in tables}, tables)
+    assert_same({name: found[name] for name in dynamics.state_dict()}, dynamics.state_dict())
+    assert_same(trained.model.state_dict(), twin.state_dict())
     assert tables["log_instance"].std() > 0.01  # something was learned
 
 
@@ -173,7 +163,9 @@ def test_all_tokens_of_a_sequence_share_its_temperature(tmp_path: Path, task: st
             momentum[index] = 0.9 * momentum[index] + grad
             log_instance[index] = (log_instance[index] - 2.0 * momentum[index]).clamp(-3, 3)
     assert tables.log_instance is not None
-    torch.testing.assert_close(tables.log_instance.detach(), log_instance.detach(), **CLOSE)
+    torch.testing.assert_close(
+        tables.log_instance.detach(), log_instance.detach(), rtol=0, atol=1e-5
+    )
     assert log_instance.std() > 0.01
     assert trained.dynamics is not None
     targets = (labels[:, 1:] if shift else labels) != -100
@@ -205,7 +197,7 @@ def test_accumulated_minibatches_are_one(tmp_path: Path, task: str) -> None:
         return learned(trained)
 
     whole = run(per_device_train_batch_size=8)
-    assert_same(run(per_device_train_batch_size=4, gradient_accumulation_steps=2), whole, **CLOSE)
+    assert_same(run(per_device_train_batch_size=4, gradient_accumulation_steps=2), whole)
 
 
 def test_resumed_within_an_epoch_ends_where_the_unbroken_run_ends(tmp_path: Path) -> None:
@@ -213,7 +205,7 @@ def test_resumed_within_an_epoch_ends_where_the_unbroken_run_ends(tmp_path: Path
     unbroken = trainer(tmp_path / "unbroken", dropout=0.1, **halves)
     unbroken.train()
     resumed = break_and_resume(tmp_path / "broken", dropout=0.1, **halves)
-    assert_same(learned(resumed), learned(unbroken), **EXACT)
+    assert_same(learned(resumed), learned(unbroken), atol=0)
     checkpoint = tmp_path / "broken" / "checkpoint-8"
     assert not list(checkpoint.glob("*.unfinished"))
     state = torch.load(checkpoint / TABLES_NAME, weights_only=True)
@@ -256,7 +248,7 @@ def test_evaluation_knows_no_temperature(tmp_path: Path) -> None:
         assert metrics["eval_loss"] == pytest.approx(
             float(F.cross_entropy(logits, labels)), abs=1e-5
         )
-    assert_same(learned(trained), before, **EXACT)
+    assert_same(learned(trained), before, atol=0)
 
 
 def test_class_level_alone_needs_no_index(tmp_path: Path) -> None:
@@ -295,7 +287,7 @@ def test_scaled_losses_give_the_same_tables(tmp_path: Path) -> None:
         return learned(trained)
 
     plain = run(None)
-    assert_same(run(2.0**10), plain, **CLOSE)
+    assert_same(run(2.0**10), plain)
 
 
 def test_a_step_that_overflows_moves_no_row(tmp_path: Path) -> None:
@@ -364,14 +356,6 @@ def test_the_example_finds_wrong_labels(capsys: pytest.CaptureFixture[str]) -> N
 # Bad use: each is refused with its remedy.
 
 
-def test_without_transformers_the_import_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'data-parameters\[transformers\]'"):
-        runpy.run_path(str(ROOT / "src/data_parameters/integrations/transformers.py"))
-
-
 def test_samples_without_index_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"IndexedDataset\(train_dataset\)"):
         trainer(tmp_path, train_dataset=samples()).train()
@@ -412,7 +396,7 @@ def test_two_optimizers_of_one_table_are_refused(tmp_path: Path) -> None:
 
 def test_an_optimizer_of_other_tables_is_refused(tmp_path: Path) -> None:
     tables, others = (DataParameters(num_instances=NUM_INSTANCES) for _ in range(2))
-    with pytest.raises(ValueError, match="of these tables"):
+    with pytest.raises(ValueError, match=r"Build it from `data_parameters.param_groups\(\.\.\.\)`"):
         DataParametersTrainer(
             classifier(),
             transformers.TrainingArguments(str(tmp_path), use_cpu=True, report_to="none"),
@@ -445,7 +429,7 @@ def test_resuming_with_another_data_set_changes_nothing(tmp_path: Path, change: 
     before = learned(resumed)
     with pytest.raises(ValueError, match="same data"):
         resumed.train(resume_from_checkpoint=True)
-    assert_same(learned(resumed), before, **EXACT)
+    assert_same(learned(resumed), before, atol=0)
 
 
 def test_a_checkpoint_that_does_not_fit_changes_nothing(tmp_path: Path) -> None:
@@ -463,7 +447,7 @@ def test_a_checkpoint_that_does_not_fit_changes_nothing(tmp_path: Path) -> None:
         before = learned(resumed)
         with pytest.raises((ValueError, RuntimeError)):
             resumed.train(resume_from_checkpoint=True)
-        assert_same(learned(resumed), before, **EXACT)
+        assert_same(learned(resumed), before, atol=0)
     torch.save({**good, "dynamics": None}, path)
     with pytest.raises(ValueError, match="as before"):
         trainer(tmp_path, **options).train(resume_from_checkpoint=True)
@@ -494,21 +478,19 @@ def test_a_killed_process_resumes_to_the_bit(tmp_path: Path) -> None:
     resumed.train(resume_from_checkpoint=True)
     unbroken = trainer(tmp_path / "unbroken", dropout=0.1, **options)
     unbroken.train()
-    assert_same(learned(resumed), learned(unbroken), **EXACT)
+    assert_same(learned(resumed), learned(unbroken), atol=0)
 
 
 @pytest.mark.long
 def test_two_processes_are_one(tmp_path: Path) -> None:
     """Broken off and resumed, 2 processes x 2 minibatches of 2 are one minibatch of 8."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += [str(SCRIPT), str(tmp_path), "processes"]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    done = torchrun(transformers_run.__file__, tmp_path, "processes")
     assert done.returncode == 0, done.stderr
     whole = trainer(tmp_path / "whole")
     whole.train()
     expected = learned(whole)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
-    assert_same(first, expected, **CLOSE)
-    assert_same(second, first, **EXACT)
+    assert_same(first, expected)
+    assert_same(second, first, atol=0)
     for rank in range(2):
         assert "dataloader_drop_last=True" in (tmp_path / f"{rank}.txt").read_text()

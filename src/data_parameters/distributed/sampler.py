@@ -106,5 +106,5 @@ class GlobalBatchSampler(Sampler[list[int]]):
         if not self.shuffle:
             return torch.arange(self.num_instances)
         seeds = np.random.SeedSequence((self.seed, self.epoch))
-        generator = torch.Generator().manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> 1))
+        generator = torch.Generator().manual_seed(int(seeds.generate_state(1, np.uint64)[0]) >> 1)
         return torch.randperm(self.num_instances, generator=generator)

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from data_parameters import DataParameters, TrainingDynamics, functional
 from data_parameters.distributed import loss_weight
+from data_parameters.integrations.owners import check_model_optimizer
 from data_parameters.integrations.parts import DataParts
 
 try:
@@ -93,7 +94,8 @@ class AccelerateDataParameters:
             )
         self.parts = DataParts(data_parameters, data_optimizer, dynamics, labels)
         inner = optimizer.optimizer if isinstance(optimizer, AcceleratedOptimizer) else optimizer
-        self.parts.check_optimizer(inner, "Keep them out of the model and of its optimizer.")
+        remedy = "Keep them out of the model and of its optimizer."
+        check_model_optimizer(data_parameters, inner, remedy)
         self.accelerator, self.data_parameters = accelerator, data_parameters
         self.dynamics, self._num_lookups = dynamics, 0
         data_parameters.to(accelerator.device)
@@ -189,22 +191,9 @@ class AccelerateDataParameters:
         self.parts.step(self.accelerator.scaler)
 
     def state_dict(self) -> dict[str, Any]:
-        """Tables, optimizer and dynamics, as plain tensors and numbers.
-
-        Returns:
-            What ``accelerator.save_state`` saves.
-        """
+        """What ``save_state`` saves: tables, optimizer, dynamics, as plain tensors and numbers."""
         return self.parts.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from a checkpoint; where one part does not fit, none is changed.
-
-        Args:
-            state_dict: What :meth:`state_dict` returned.
-
-        Raises:
-            ValueError: The checkpoint has other parts, or was written over other labels, or a
-                state belongs to another optimizer or data set.
-            RuntimeError: The tables belong to another data set.
-        """
+        """Continue from a checkpoint; where one part does not fit, none is changed."""
         self.parts.load_state_dict(state_dict)

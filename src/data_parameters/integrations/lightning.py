@@ -3,18 +3,17 @@
 Legend: B samples in the minibatch of a step, C classes, N training instances.
 """
 
-from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.utils._pytree import tree_leaves
-from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from data_parameters import DataParameters, IndexedDataset, TrainingDynamics, functional
-from data_parameters.distributed import GlobalBatchSampler, loss_weight
+from data_parameters.distributed import loss_weight
+from data_parameters.integrations.indexed_loader import IndexedLoader
+from data_parameters.integrations.minibatch import describe, has_index
+from data_parameters.integrations.owners import check_model, check_model_optimizer
 from data_parameters.integrations.parts import DataParts
 from data_parameters.monitor import statistics
 
@@ -136,13 +135,7 @@ class DataParametersCallback(Callback):
         """Hand the callback to the module, before that is wrapped."""
         if stage != "fit":
             return
-        for place, part in pl_module.named_modules():
-            if isinstance(part, DataParameters):
-                raise ValueError(
-                    "The LightningModule should not hold the tables, because its optimizer, its "
-                    "state dict and DistributedDataParallel would take them. Found "
-                    f"DataParameters as `{place}`. Remove it, and use `self.{self.name}`."
-                )
+        check_model(self.data_parameters, pl_module, f"Remove it, and use `self.{self.name}`.")
         if getattr(pl_module, self.name, self) is not self:
             raise ValueError(
                 f"The LightningModule should leave `{self.name}` to the callback. Found "
@@ -163,7 +156,8 @@ class DataParametersCallback(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Follow the optimizers of the module."""
         for optimizer in trainer.optimizers:
-            self.parts.check_optimizer(optimizer, "Leave them out of `configure_optimizers`.")
+            remedy = "Leave them out of `configure_optimizers`."
+            check_model_optimizer(self.data_parameters, optimizer, remedy)
         self._release()
         self._hooks = [o.register_step_post_hook(self._step) for o in trainer.optimizers]
 
@@ -188,10 +182,10 @@ class DataParametersCallback(Callback):
     ) -> None:
         """Look for the index in the first minibatch."""
         needed = self._num_lookups == 0 and self.data_parameters.log_instance is not None
-        if needed and not _has_index(batch):
+        if needed and not has_index(batch):
             raise ValueError(
                 "A minibatch should hold the index of each sample, last in a tuple or under the "
-                f'key "index". Found {_describe(batch)}. Use IndexedLoader(train_set, ...), or '
+                f'key "index". Found {describe(batch)}. Use IndexedLoader(train_set, ...), or '
                 "wrap the training set in IndexedDataset; a collator of your own has to keep the "
                 "index."
             )
@@ -246,12 +240,12 @@ class DataParametersCallback(Callback):
     # Checkpoints.
 
     def state_dict(self) -> dict[str, Any]:
-        """Tables, optimizer and dynamics, as plain tensors and numbers.
-
-        Returns:
-            What Lightning saves.
-        """
+        """What Lightning saves: tables, optimizer and dynamics, as plain tensors and numbers."""
         return self.parts.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from a checkpoint; where one part does not fit, none is changed."""
+        self.parts.load_state_dict(state_dict)
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -262,146 +256,3 @@ class DataParametersCallback(Callback):
                 f"The checkpoint has no {self.state_key}, so its tables start anew. Was it "
                 "written with another `name`, or without this callback?"
             )
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from a checkpoint; where one part does not fit, none is changed.
-
-        Args:
-            state_dict: What :meth:`state_dict` returned.
-
-        Raises:
-            ValueError: The checkpoint has other parts, or was written over other labels, or a
-                state belongs to another optimizer or data set.
-            RuntimeError: The tables belong to another data set.
-        """
-        self.parts.load_state_dict(state_dict)
-
-
-class IndexedLoader:
-    """Minibatches that carry their indices, and that Lightning resumes within an epoch.
-
-    The order hangs on (seed, epoch) alone. Every process takes its part of each minibatch, and
-    every instance occurs once an epoch, so any number of processes trains on the same minibatches
-    (see :class:`data_parameters.distributed.GlobalBatchSampler`). Lightning leaves a loader of
-    this kind as it is.
-
-    Args:
-        dataset: The training set, with or without its index.
-        batch_size: Samples B of a step over all processes.
-        shuffle: Whether each epoch has an order of its own.
-        seed: Of the orders.
-        **options: As in ``torch.utils.data.DataLoader``: ``num_workers``, ``pin_memory``, …
-
-    Raises:
-        TypeError: Options of the ``DataLoader`` exclude one another, or the data set has no index.
-
-    Example:
-        >>> loader = IndexedLoader([("a", 0), ("b", 1), ("c", 1)], batch_size=2, shuffle=False)
-        >>> [index.tolist() for _, _, index in loader]
-        [[0, 1], [2]]
-    """
-
-    def __init__(
-        self,
-        dataset: Any,
-        batch_size: int,
-        *,
-        shuffle: bool = True,
-        seed: int = 0,
-        **options: Any,
-    ) -> None:
-        indexed = isinstance(dataset, IndexedDataset)
-        self.dataset = dataset if indexed else IndexedDataset(dataset)
-        self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
-        self.options = options
-        self.epoch, self.num_done = 0, 0
-        self._was_loaded = False
-        self._loader: DataLoader[Any] | None = None
-
-    batch_sampler = None  # Lightning looks for one where it evaluates
-
-    @property
-    def sampler(self) -> "IndexedLoader":
-        """Itself: Lightning tells a loader's sampler which epoch begins."""
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Say which epoch comes next. That of a state just loaded goes on where it was.
-
-        Args:
-            epoch: The epoch, from 0.
-        """
-        if not (self._was_loaded and epoch == self.epoch):
-            self.epoch, self.num_done = epoch, 0
-        self._was_loaded = False
-
-    def __len__(self) -> int:
-        """Minibatches of a whole epoch."""
-        return -(-len(self.dataset) // self.batch_size)
-
-    def __iter__(self) -> Iterator[Any]:
-        """The minibatches that are left of the epoch."""
-        if self._loader is None:  # not earlier: the processes have to have joined
-            batches = GlobalBatchSampler(
-                self.dataset, self.batch_size, shuffle=self.shuffle, seed=self.seed
-            )
-            self._loader = DataLoader(self.dataset, batch_sampler=batches, **self.options)
-        sampler = self._loader.batch_sampler
-        assert isinstance(sampler, GlobalBatchSampler)
-        sampler.set_epoch(self.epoch, self.num_done)
-        for batch in self._loader:
-            self.num_done += 1
-            yield batch
-        self.epoch, self.num_done = self.epoch + 1, 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """How far the training has come, and over what.
-
-        Returns:
-            Plain numbers.
-        """
-        return {**self._order(), "epoch": self.epoch, "num_done": self.num_done}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from a state.
-
-        Args:
-            state_dict: What :meth:`state_dict` returned.
-
-        Raises:
-            ValueError: It belongs to another order of the minibatches.
-        """
-        found = {name: state_dict.get(name) for name in self._order()}
-        if found != self._order():
-            raise ValueError(
-                f"The loader should be the one of the checkpoint, {found}. Found {self._order()}. "
-                "Resume over the same training set, or start a new run."
-            )
-        self.epoch, self.num_done = state_dict["epoch"], state_dict["num_done"]
-        self._was_loaded = True
-
-    def _order(self) -> dict[str, Any]:
-        names = ("batch_size", "shuffle", "seed")
-        return {"num_instances": len(self.dataset), **{name: getattr(self, name) for name in names}}
-
-
-def _is_row(value: Any) -> bool:
-    integer = isinstance(value, Tensor) and not (value.is_floating_point() or value.is_complex())
-    return integer and value.ndim == 1 and value.dtype != torch.bool
-
-
-def _has_index(batch: Any) -> bool:
-    """Whether a minibatch may have one. Labels alone are one row of integers, with an index two."""
-    if isinstance(batch, Mapping) and "index" in batch:
-        return True
-    if isinstance(batch, (list, tuple)) and len(batch) > 2 and _is_row(batch[-1]):
-        return True
-    return sum(map(_is_row, tree_leaves(batch))) > 1
-
-
-def _describe(batch: Any) -> str:
-    if isinstance(batch, Mapping):
-        return f"the keys {sorted(map(str, batch))}"
-    if isinstance(batch, (list, tuple)):
-        return f"a {type(batch).__name__} of {len(batch)}"
-    return type(batch).__name__

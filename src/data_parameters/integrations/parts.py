@@ -7,13 +7,14 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from data_parameters import DataParameters, TrainingDynamics
 from data_parameters.distributed import digest
+from data_parameters.integrations.owners import check_data_optimizer
 
-__all__ = ["DataParts"]
+__all__ = ["DataParts", "load_together"]
 
 
 class DataParts:
@@ -36,13 +37,7 @@ class DataParts:
         dynamics: TrainingDynamics | None,
         labels: Tensor | None,
     ) -> None:
-        tables, held = set(data_parameters.parameters()), _parameters_of(optimizer)
-        if tables != held:
-            raise ValueError(
-                "`optimizer` should hold the tables and nothing else. Found "
-                f"{len(held - tables)} other parameters, and {len(tables - held)} of the tables "
-                "missing. Build it from `data_parameters.param_groups(...)`."
-            )
+        check_data_optimizer(data_parameters, optimizer)
         self.data_parameters, self.optimizer, self.dynamics = data_parameters, optimizer, dynamics
         self.check_size("dynamics", None if dynamics is None else dynamics.num_instances)
         self.check_size("labels", None if labels is None else len(labels))
@@ -63,22 +58,6 @@ class DataParts:
             raise ValueError(
                 f"`{name}` should have the {len(table)} instances of the table. Found {found}. "
                 "Build DataParameters with num_instances=len(train_set)."
-            )
-
-    def check_optimizer(self, optimizer: Optimizer, remedy: str) -> None:
-        """Refuse an optimizer of the model that would move the tables too.
-
-        Args:
-            optimizer: The optimizer of the model.
-            remedy: What to do.
-
-        Raises:
-            ValueError: It holds a table.
-        """
-        if set(self.data_parameters.parameters()) & _parameters_of(optimizer):
-            raise ValueError(
-                "The tables should have one optimizer, their own. Found them in "
-                f"{type(optimizer).__name__} too. {remedy}"
             )
 
     def step(self, scaler: Any) -> None:
@@ -126,19 +105,28 @@ class DataParts:
                 "The run should have the labels of its checkpoint, in the same order. Found other "
                 "ones. Resume over the same training set, or start a new run."
             )
-        before = {name: copy.deepcopy(part.state_dict()) for name, part in parts.items()}
-        try:
-            for name, part in parts.items():
-                part.load_state_dict(state_dict[name])
-        except (ValueError, RuntimeError):
-            for name, part in parts.items():
-                part.load_state_dict(before[name])
-            raise
+        load_together(parts, state_dict)
 
     def _parts(self) -> dict[str, Any]:
         parts = {"data_parameters": self.data_parameters, "optimizer": self.optimizer}
         return parts if self.dynamics is None else {**parts, "dynamics": self.dynamics}
 
 
-def _parameters_of(optimizer: Optimizer) -> set[nn.Parameter]:
-    return {parameter for group in optimizer.param_groups for parameter in group["params"]}
+def load_together(parts: Mapping[str, Any], states: Mapping[str, Any]) -> None:
+    """Load the state of every part; where one does not fit, none is changed.
+
+    Args:
+        parts: What has ``state_dict`` and ``load_state_dict``, by name.
+        states: A state for each name.
+
+    Raises:
+        Exception: What the part raises whose state does not fit.
+    """
+    before = {name: copy.deepcopy(part.state_dict()) for name, part in parts.items()}
+    try:
+        for name, part in parts.items():
+            part.load_state_dict(states[name])
+    except Exception:
+        for name, part in parts.items():
+            part.load_state_dict(before[name])
+        raise

@@ -3,23 +3,39 @@
 Legend: B samples in the minibatch, T tokens of a sequence, C classes, N training instances.
 """
 
-import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from data_parameters import DataParameters, TrainingDynamics, functional
+from data_parameters import DataParameters, TrainingDynamics
 from data_parameters.indexing import INDEX_KEY
+from data_parameters.integrations.index_column import (
+    IndexCollator,
+    check_minibatch,
+    digest_of,
+)
+from data_parameters.integrations.owners import (
+    check_data_optimizer,
+    check_model,
+    check_model_optimizer,
+)
+from data_parameters.integrations.parts import load_together
+from data_parameters.integrations.sequences import check_shapes, cross_entropy, spread
 from data_parameters.monitor import statistics
 
 try:
     # Importing the Trainer needs Accelerate, too.
-    from transformers import PreTrainedModel, Trainer, TrainerCallback
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    from transformers import Trainer, TrainerCallback
+
+    from data_parameters.integrations.transformers_support import (
+        check_even,
+        check_settings,
+        is_causal,
+    )
 except ImportError as error:
     raise ModuleNotFoundError(
         "data_parameters.integrations.transformers needs Transformers and Accelerate, optional "
@@ -30,21 +46,6 @@ __all__ = ["TABLES_NAME", "DataParametersMixin", "DataParametersTrainer"]
 
 TABLES_NAME = "data_parameters.pt"
 """The file in ``checkpoint-N`` that holds tables, their optimizer and the dynamics."""
-
-IGNORE_INDEX = -100  # what Transformers gives targets that don't count
-LABEL_KEYS = ("labels", "label", "label_ids", "input_ids")
-# Models whose loss is the mean cross-entropy of logits (B, ..., C) and labels (B, ...).
-PLAIN_LOSSES = {
-    f"For{task}"
-    for task in (
-        "SequenceClassification",
-        "TokenClassification",
-        "MaskedLM",
-        "ImageClassification",
-        "AudioClassification",
-        "VideoClassification",
-    )
-}
 
 if TYPE_CHECKING:
     from transformers import Trainer as Base
@@ -107,9 +108,9 @@ class DataParametersMixin(Base):  # type: ignore[misc]
         self.data_parameters = data_parameters
         self.data_optimizer = data_optimizer
         self.dynamics = dynamics
-        self._check_support()
-        _check_owners(self.model, self.optimizer, data_parameters, data_optimizer)
-        self._is_causal = _is_causal(self.accelerator.unwrap_model(self.model))
+        check_settings(self)
+        self._check_owners(self.optimizer)
+        self._is_causal = is_causal(self.accelerator.unwrap_model(self.model))
         # The Trainer counts targets over the step, and knows that the loss is divided by them.
         self.compute_loss_func = self._loss_at_temperature
         self._loss_shifts_labels = self._is_causal
@@ -120,30 +121,6 @@ class DataParametersMixin(Base):  # type: ignore[misc]
     @property
     def _needs_index(self) -> bool:
         return self.data_parameters.log_instance is not None or self.dynamics is not None
-
-    def _check_support(self) -> None:
-        if self.compute_loss_func is not None:
-            raise ValueError(
-                "`compute_loss_func` should be None, because the loss is the cross-entropy at a "
-                "temperature. Found one. Leave it out, or use the tables in a Trainer of your own."
-            )
-        if self.model_init is not None:
-            raise ValueError(
-                "`model_init` should be None: a second model would start with the temperatures of "
-                "the first. Give `model`, and for each trial tables and a trainer of their own."
-            )
-        if self.args.n_gpu > 1:
-            raise ValueError(
-                "There should be one process for each GPU. Found one process for "
-                f"{self.args.n_gpu}. Start with `torchrun --nproc-per-node {self.args.n_gpu}`."
-            )
-        config = getattr(self.accelerator, "parallelism_config", None)
-        sizes = [getattr(config, f"{kind}_size", 1) for kind in ("tp", "cp", "sp")]
-        if self.is_deepspeed_enabled or max(*sizes, self.get_tp_size()) > 1:
-            raise ValueError(
-                "Processes should differ in their minibatches alone. Found DeepSpeed, or tensor, "
-                "context or sequence parallelism, which are not supported. Use data parallelism."
-            )
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
         """Create the model's optimizer, which has to leave the tables alone.
@@ -159,8 +136,17 @@ class DataParametersMixin(Base):  # type: ignore[misc]
             ValueError: It holds a table, or the model does.
         """
         optimizer = super().create_optimizer(*args, **kwargs)
-        _check_owners(self.model, optimizer, self.data_parameters, self.data_optimizer)
+        self._check_owners(optimizer)
         return optimizer
+
+    def _check_owners(self, optimizer: Any) -> None:
+        if self.model is not None:
+            remedy = "Keep them in a variable, not in an attribute of the model."
+            check_model(self.data_parameters, self.model, remedy)
+        if optimizer is not None:
+            remedy = "Give them to `data_optimizer` alone."
+            check_model_optimizer(self.data_parameters, optimizer, remedy)
+        check_data_optimizer(self.data_parameters, self.data_optimizer)
 
     def get_train_dataloader(self) -> Any:
         """The training minibatches, each with its rows under ``"index"``.
@@ -173,30 +159,17 @@ class DataParametersMixin(Base):  # type: ignore[misc]
                 give all processes equally many.
         """
         if self._needs_index and self.train_dataset is not None:
-            self._digest = _digest(self.train_dataset)
-            self._check_even()
+            self._digest = digest_of(self.train_dataset)
+            check_even(self)
         # Of this loader alone: evaluation drops the column, as the Trainer does by itself.
         self._set_signature_columns_if_needed()
         columns, collator = self._signature_columns, self.data_collator
         self._signature_columns = [*columns, INDEX_KEY]
-        self.data_collator = _IndexCollator(collator) if self._needs_index else collator
+        self.data_collator = IndexCollator(collator) if self._needs_index else collator
         try:
             return super().get_train_dataloader()
         finally:
             self._signature_columns, self.data_collator = columns, collator
-
-    def _check_even(self) -> None:
-        num_processes, dataset = self.args.world_size, self.train_dataset
-        if num_processes == 1 or self.args.dataloader_drop_last or not hasattr(dataset, "__len__"):
-            return
-        batch_size = self._train_batch_size * num_processes
-        if len(dataset) % batch_size:
-            raise ValueError(
-                "No sample should occur twice in an epoch. Found "
-                f"{len(dataset)} samples for minibatches of {batch_size} over {num_processes} "
-                "processes, and the last one would be filled up with samples of the first. Set "
-                "`dataloader_drop_last=True`."
-            )
 
     def compute_loss(
         self,
@@ -222,24 +195,7 @@ class DataParametersMixin(Base):  # type: ignore[misc]
         inputs = dict(inputs)
         index = inputs.pop(INDEX_KEY, None)
         if model.training:
-            if self._needs_index and index is None:
-                raise ValueError(
-                    f'A minibatch should hold its rows under "{INDEX_KEY}". Found '
-                    f"{sorted(inputs)}. Build loaders with the Trainer's `get_train_dataloader`, "
-                    "or let your own collator keep the index."
-                )
-            if inputs.get("labels") is None:
-                raise ValueError(
-                    f'A minibatch should hold its targets under "labels". Found {sorted(inputs)}. '
-                    "Rename the column, or let the collator make them."
-                )
-            num_samples = len(inputs["labels"])
-            if index is not None and index.shape != (num_samples,):
-                raise ValueError(
-                    f"There should be one index for each of the {num_samples} samples of a "
-                    f"minibatch. Found shape {tuple(index.shape)}. Use a collator that neither "
-                    "packs, drops nor repeats samples."
-                )
+            check_minibatch(inputs, index, needed=self._needs_index)
         # The Trainer does not tell `compute_loss_func` the index.
         self._index = index
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
@@ -267,7 +223,7 @@ class DataParametersMixin(Base):  # type: ignore[misc]
         logits = outputs["logits"] if isinstance(outputs, Mapping) else outputs[0]
         if self._is_causal:
             logits, labels = logits[:, :-1], labels[:, 1:]
-        _check_shapes(logits, labels)
+        check_shapes(logits, labels)
         if self.model.training:
             if getattr(outputs, "aux_loss", None) is not None:
                 raise ValueError(
@@ -275,21 +231,18 @@ class DataParametersMixin(Base):  # type: ignore[misc]
                     "one. Set `output_router_logits=False` in its configuration."
                 )
             temperature = self.data_parameters(labels, self._index)
+            if self.dynamics is not None and self._index is not None:
+                flat = logits.detach().reshape(-1, logits.shape[-1])
+                self.dynamics.update(flat, labels.reshape(-1), spread(self._index, labels))
         else:
             temperature = logits.new_ones(len(logits))
-        # One row a target: the form in which the loss has its fast gradient.
-        logits, target = logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)
-        if self.model.training and self.dynamics is not None and self._index is not None:
-            self.dynamics.update(logits.detach(), target, _spread(self._index, labels))
-        loss = functional.cross_entropy(
+        return cross_entropy(
             logits,
-            target,
-            _spread(temperature, labels),
-            ignore_index=IGNORE_INDEX,
+            labels,
+            temperature,
             label_smoothing=self.args.label_smoothing_factor,
-            reduction="mean" if num_items_in_batch is None else "sum",
+            num_targets=num_items_in_batch,
         )
-        return loss if num_items_in_batch is None else loss / num_items_in_batch
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Log, with statistics of the temperatures beside the training loss.
@@ -308,12 +261,8 @@ class DataParametersMixin(Base):  # type: ignore[misc]
         super()._save_optimizer_and_scheduler(output_dir)
         if not self.args.should_save:
             return
-        state = {
-            "data_set": self._digest,
-            "data_parameters": self.data_parameters.state_dict(),
-            "data_optimizer": self.data_optimizer.state_dict(),
-            "dynamics": None if self.dynamics is None else self.dynamics.state_dict(),
-        }
+        states = {name: part.state_dict() for name, part in self._parts().items()}
+        state = {"dynamics": None, **states, "data_set": self._digest}
         path = Path(output_dir, TABLES_NAME)
         unfinished = path.with_suffix(".unfinished")
         with unfinished.open("wb") as file:
@@ -337,7 +286,7 @@ class DataParametersMixin(Base):  # type: ignore[misc]
             )
         state = torch.load(path, map_location="cpu", weights_only=True)
         if self._needs_index and self.train_dataset is not None:
-            digest = _digest(self.train_dataset)
+            digest = digest_of(self.train_dataset)
             if digest != state["data_set"]:
                 raise ValueError(
                     "`train_dataset` should be that of the checkpoint: as long, with the same "
@@ -349,18 +298,11 @@ class DataParametersMixin(Base):  # type: ignore[misc]
                 "`dynamics` should be given where the checkpoint has them, and only there. Found "
                 f"{'none' if self.dynamics is None else 'some'}. Build the trainer as before."
             )
-        before = self.data_parameters.state_dict()
-        before = {name: table.clone() for name, table in before.items()}
-        optimizer_before = self.data_optimizer.state_dict()
-        try:
-            self.data_parameters.load_state_dict(state["data_parameters"])
-            self.data_optimizer.load_state_dict(state["data_optimizer"])
-            if self.dynamics is not None:
-                self.dynamics.load_state_dict(state["dynamics"])
-        except (RuntimeError, ValueError):
-            self.data_parameters.load_state_dict(before)
-            self.data_optimizer.load_state_dict(optimizer_before)
-            raise
+        load_together(self._parts(), state)
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {"data_parameters": self.data_parameters, "data_optimizer": self.data_optimizer}
+        return parts if self.dynamics is None else {**parts, "dynamics": self.dynamics}
 
 
 class DataParametersTrainer(DataParametersMixin, Trainer):  # type: ignore[misc]
@@ -401,106 +343,3 @@ class _MoveTables(TrainerCallback):  # type: ignore[misc]
         if not self.trainer.accelerator.optimizer_step_was_skipped:
             self.trainer.data_optimizer.step()
         self.trainer.data_optimizer.zero_grad()
-
-
-class _IndexCollator:
-    """Carries the index past a collator, which may know nothing of it."""
-
-    def __init__(self, collator: Callable[[list[Any]], Any]) -> None:
-        self.collator = collator
-
-    def __call__(self, features: Sequence[Any]) -> Any:
-        index = [_row(feature) for feature in features]
-        batch = self.collator(
-            [{key: feature[key] for key in feature if key != INDEX_KEY} for feature in features]
-        )
-        batch[INDEX_KEY] = torch.tensor(index)
-        return batch
-
-
-def _row(sample: Any) -> int:
-    if not (isinstance(sample, Mapping) and INDEX_KEY in sample):
-        found = f"the keys {sorted(sample)}" if isinstance(sample, Mapping) else type(sample)
-        raise ValueError(
-            f'A training sample should be a mapping with its row under "{INDEX_KEY}". Found '
-            f"{found}. Wrap the training set, before any subset is taken of it: "
-            "`train_dataset=IndexedDataset(train_dataset)`."
-        )
-    return int(sample[INDEX_KEY])
-
-
-def _digest(dataset: Any) -> str | None:
-    """A digest of the length and of 64 samples' indices and labels; none of a stream."""
-    if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
-        return None
-    found: list[Any] = [len(dataset)]
-    for place in range(0, len(dataset), max(len(dataset) // 64, 1)):
-        sample = dataset[place]
-        row = _row(sample)
-        label = next((sample[key] for key in LABEL_KEYS if key in sample), None)
-        found.append((row, None if label is None else torch.as_tensor(label).tolist()))
-    return hashlib.sha256(repr(found).encode()).hexdigest()
-
-
-def _spread(per_sample: Tensor, labels: Tensor) -> Tensor:
-    """One value a target, from one a sample or one a target."""
-    trailing = (1,) * (labels.ndim - per_sample.ndim)
-    return per_sample.reshape(per_sample.shape + trailing).expand(labels.shape).reshape(-1)
-
-
-def _check_shapes(logits: Tensor, labels: Tensor) -> None:
-    if labels.is_floating_point() or labels.shape != logits.shape[:-1] or logits.shape[-1] < 2:
-        raise ValueError(
-            "Logits (B, ..., C) should come with one class of C >= 2 for each of (B, ...). Found "
-            f"logits of shape {tuple(logits.shape)} and labels of shape {tuple(labels.shape)}, "
-            f"{labels.dtype}. Regression and several labels at once are not supported."
-        )
-
-
-def _is_causal(model: Any) -> bool:
-    """Whether the logits at a token are of the next one; a loss of another kind is refused."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model  # PEFT
-    loss_type = getattr(base, "loss_type", None) if isinstance(base, PreTrainedModel) else None
-    name = type(base).__name__
-    if loss_type == "ForCausalLM" or name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values():
-        return True
-    if loss_type is not None and loss_type not in PLAIN_LOSSES:
-        raise ValueError(
-            "The model should classify sequences or tokens, or be a causal or masked language "
-            f"model. Found {name}, whose loss is {loss_type}. Use the tables in a Trainer of your "
-            "own, with a loss that divides the logits by the temperature."
-        )
-    return False
-
-
-def _check_owners(
-    model: nn.Module | None,
-    optimizer: Any,
-    data_parameters: DataParameters,
-    data_optimizer: torch.optim.Optimizer,
-) -> None:
-    """One optimizer moves each table, and no model holds it."""
-    tables = dict(data_parameters.named_parameters())
-    if model is not None:
-        held = {id(parameter) for parameter in model.parameters()}
-        if inside := sorted(name for name, table in tables.items() if id(table) in held):
-            raise ValueError(
-                f"The tables should be outside the model. Found {inside} among its parameters, "
-                "which its optimizer would move, too, and DistributedDataParallel cannot reduce. "
-                "Keep DataParameters in a variable, not in an attribute of the model."
-            )
-    owners = [_parameters(data_optimizer), set() if optimizer is None else _parameters(optimizer)]
-    if fought := sorted(name for name, table in tables.items() if id(table) in owners[1]):
-        raise ValueError(
-            f"One optimizer should move a table. Found {fought} in the model's optimizer, too. "
-            "Give the tables to `data_optimizer` alone."
-        )
-    if missing := sorted(name for name, table in tables.items() if id(table) not in owners[0]):
-        raise ValueError(
-            f"`data_optimizer` should move all tables. Found {missing} outside it. Build it of "
-            "these tables: `SparseSGD(data_parameters.param_groups(...))`."
-        )
-
-
-def _parameters(optimizer: Any) -> set[int]:
-    return {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
