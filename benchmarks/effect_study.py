@@ -1,7 +1,7 @@
 """When does the method work, and how does it compare: one network, one budget, five seeds.
 
-    python benchmarks/effect_study.py main          # run what is missing, then write the tables
-    python benchmarks/effect_study.py main --table  # write the tables of what is there
+    python benchmarks/effect_study.py digits          # run what is missing, then write the tables
+    python benchmarks/effect_study.py digits --table  # write the tables of what is there
 
 A run is a line in `benchmarks/results/effect/STUDY.jsonl`. A study can be interrupted at any time
 and goes on where it stopped. `--data` is a folder with `cifar100/`, `banking77/` and `trec6/`.
@@ -17,7 +17,7 @@ import torch
 
 from effect import tables
 from effect.cells import Cell
-from effect.methods import METHODS, VARIANTS
+from effect.methods import ALL_METHODS
 from effect.studies import STUDIES, Study
 from effect.training import Record, run, to_line
 from timing import RESULTS, machine
@@ -45,7 +45,7 @@ def missing(study: Study, done: list[Record]) -> list[Key]:
 def run_one(key: Key) -> dict[str, object]:
     torch.set_num_threads(1)
     cell, method, seed = key
-    record = run(Cell.parse(cell), (METHODS | VARIANTS)[method], seed)
+    record = run(Cell.parse(cell), ALL_METHODS[method], seed)
     gpu = f" {torch.cuda.get_device_name()}." if torch.cuda.is_available() else ""
     return {**to_line(record), "machine": machine() + gpu}
 

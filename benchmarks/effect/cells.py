@@ -23,13 +23,26 @@ VALIDATION_FRACTION = 0.1
 
 @dataclass(frozen=True)
 class Budget:
-    """What every method gets on a data set. The schedule drops by 10 at 67 % and 84 %."""
+    """What every method gets on a data set: SGD, with drops by 10 at 67 % and 84 % of the epochs.
+
+    Attributes:
+        epochs: Passes over the training rows.
+        batch_size: Samples in a step.
+        lr: Learning rate of the model before the drops.
+        weight_decay: Of the model.
+        drops: Whether the learning rate drops.
+        adam: Adam in place of SGD with momentum 0.9.
+        layers: Hidden layers of the perceptron; images take the small CNN.
+        hidden: Their width.
+    """
 
     epochs: int
     batch_size: int = 64
     lr: float = 0.1
     weight_decay: float = 0.0
-    layers: int = 2  # hidden layers of the perceptron; images take the small CNN
+    drops: bool = True
+    adam: bool = False
+    layers: int = 2
     hidden: int = 512
 
 

@@ -3,7 +3,7 @@
 Legend: B samples in the minibatch, C classes, z logits, y target.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -37,6 +37,9 @@ class Objective:
 
     def step(self) -> None:
         """After the model's step."""
+
+    def begin_epoch(self, epoch: int, lr_factor: float) -> None:
+        """Before an epoch, counted from 0; the factor is that of the model's learning rate."""
 
     @property
     def log_instance(self) -> Tensor | None:
@@ -80,13 +83,32 @@ class Mixup(Objective):
 
 @dataclass(frozen=True, kw_only=True)
 class Temperatures:
-    """Settings of data parameters."""
+    """Settings of data parameters.
+
+    Attributes:
+        lr_instance: Learning rate of the instance table; ``None`` for no table.
+        lr_class: Of the class table.
+        momentum: Of both.
+        bounds: Lowest and highest σ.
+        per_sample: As in :class:`SparseSGD`.
+        weight_decay: Of the instances: a prior at σ = 1.
+        waits: Epochs without temperatures at first.
+        follows: Whether the learning rate drops when the model's does.
+        centred: Whether σ of each class has a geometric mean of 1, set after each epoch.
+        constant_step: Whether the loss is divided by the mean of 1 / σ over the minibatch, so that
+            small σ do not make the model's steps longer.
+    """
 
     lr_instance: float | None = None
     lr_class: float | None = None
     momentum: float = 0.9
     bounds: tuple[float, float] = (1 / 20, 20.0)
     per_sample: bool = False
+    weight_decay: float = 0.0
+    waits: int = 0
+    follows: bool = False
+    centred: bool = False
+    constant_step: bool = False
 
 
 class Tempered(Objective):
@@ -100,17 +122,37 @@ class Tempered(Objective):
             device=problem.given.device,
         )
         groups = self.tables.param_groups(
-            lr_class=settings.lr_class, lr_instance=settings.lr_instance
+            lr_class=settings.lr_class,
+            lr_instance=settings.lr_instance,
+            weight_decay_instance=settings.weight_decay,
         )
         self.optimizer = SparseSGD(
             groups, momentum=settings.momentum, per_sample=settings.per_sample
         )
+        self.first_lrs = [group["lr"] for group in self.optimizer.param_groups]
+        self.settings, self.given, self.waiting = settings, problem.given, False
+
+    def begin_epoch(self, epoch: int, lr_factor: float) -> None:
+        self.waiting = epoch < self.settings.waits
+        if self.settings.follows:
+            for group, lr in zip(self.optimizer.param_groups, self.first_lrs, strict=True):
+                group["lr"] = lr * lr_factor
+        if self.settings.centred and self.tables.log_instance is not None:
+            table, classes = self.tables.log_instance.detach(), self.given
+            sums = torch.zeros(int(classes.max()) + 1).index_add_(0, classes, table)
+            table -= (sums / classes.bincount().clamp(min=1))[classes]
 
     def loss(
         self, model: nn.Module, inputs: Tensor, target: Tensor, index: Tensor
     ) -> tuple[Tensor, Tensor]:
         logits = model(inputs)
-        return functional.cross_entropy(logits, target, self.tables(target, index)), logits
+        if self.waiting:
+            return F.cross_entropy(logits, target), logits
+        temperature = self.tables(target, index)
+        loss = functional.cross_entropy(logits, target, temperature)
+        if self.settings.constant_step:
+            loss = loss / (1 / temperature.detach()).mean()
+        return loss, logits
 
     def zero_grad(self) -> None:
         self.optimizer.zero_grad()
@@ -149,10 +191,10 @@ def _cross_entropy(smoothing: float = 0.0) -> PointwiseLoss:
     return lambda z, y: F.cross_entropy(z, y, reduction="none", label_smoothing=smoothing)
 
 
-def tempered(name: str, **settings: Any) -> Method:
+def tempered(name: str, budget: Mapping[str, Any] | None = None, **settings: Any) -> Method:
     """Data parameters with settings of :class:`Temperatures`."""
     chosen = Temperatures(**settings)
-    return Method(name, lambda problem, seed: Tempered(problem, chosen))
+    return Method(name, lambda problem, seed: Tempered(problem, chosen), budget=budget or {})
 
 
 def judged(method: Method, how: str = "", **settings: Any) -> Method:
@@ -202,3 +244,63 @@ VARIANTS = {
         judged(INSTANCE, " at 2/3, weights kept", learned=2.0, weights="kept", cost=1.0),
     )
 }  # fmt: skip
+
+
+def _with_budget(text: str, budget: Mapping[str, Any], lrs: Sequence[float]) -> Iterator[Method]:
+    """Cross-entropy and instance parameters, both with another network, batch or length."""
+    yield replace(PLAIN, name=f"cross-entropy, {text}", budget=budget)
+    for lr in lrs:
+        yield tempered(f"instance lr {lr:g}, {text}", budget, lr_instance=lr)
+
+
+# From a network that cannot learn wrong labels by heart to one that can.
+CAPACITIES = {
+    method.name: method
+    for hidden in (4, 16, 64, 256, 1024)
+    for method in _with_budget(f"{hidden} wide", {"hidden": hidden}, (0.2, 1.0, 3.0))
+}
+# One setting at a time, from instance parameters at 1, batch 64 and 60 epochs.
+SETTINGS = {
+    method.name: method
+    for method in (
+        PLAIN,
+        INSTANCE,
+        tempered("momentum 0", lr_instance=1.0, momentum=0.0),
+        tempered("momentum 0, lr 10", lr_instance=10.0, momentum=0.0),
+        tempered("σ from 1/2", lr_instance=1.0, bounds=(0.5, 20.0)),
+        tempered("σ from 1", lr_instance=1.0, bounds=(1.0, 20.0)),
+        tempered("σ to 2", lr_instance=1.0, bounds=(0.05, 2.0)),
+        tempered("weight decay 0.01", lr_instance=1.0, weight_decay=0.01),
+        tempered("σ waits 5 epochs", lr_instance=1.0, waits=5),
+        tempered("σ's rate follows the model's", lr_instance=1.0, follows=True),
+        tempered("centred in each class", lr_instance=1.0, centred=True),
+        tempered("constant step size", lr_instance=1.0, constant_step=True),
+        *_with_budget("batch 16", {"batch_size": 16}, (1.0,)),
+        tempered(
+            "per_sample 1/64, batch 16", {"batch_size": 16}, lr_instance=1 / 64, per_sample=True
+        ),
+        *_with_budget("batch 256", {"batch_size": 256}, (1.0,)),
+        tempered(
+            "per_sample 1/64, batch 256", {"batch_size": 256}, lr_instance=1 / 64, per_sample=True
+        ),
+        *_with_budget("15 epochs", {"epochs": 15}, (1.0,)),
+        *_with_budget("120 epochs", {"epochs": 120}, (1.0,)),
+    )
+}
+# From the authors' way of training towards that of an independent re-test (CurBench): Adam at a
+# constant rate, a low rate of the instances, no early stop.
+REGIMES = {
+    method.name: method
+    for text, budget in (
+        ("SGD with drops", {}),
+        ("SGD, constant", {"drops": False}),
+        ("Adam 1e-3, constant", {"drops": False, "adam": True, "lr": 1e-3}),
+        ("Adam 1e-4, constant", {"drops": False, "adam": True, "lr": 1e-4}),
+        (
+            "Adam 1e-3, constant, 200 epochs",
+            {"drops": False, "adam": True, "lr": 1e-3, "epochs": 200},
+        ),
+    )
+    for method in _with_budget(text, budget, (0.1, 1.0))
+}
+ALL_METHODS = METHODS | VARIANTS | CAPACITIES | SETTINGS | REGIMES

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from effect.methods import METHODS, VARIANTS
+from effect.methods import CAPACITIES, METHODS, REGIMES, SETTINGS, VARIANTS
 
 MAIN = ["permute/0.4", "clean", "pair/0.4"]
 NOISES = [f"{kind}/{f:g}" for kind in ("permute", "symmetric") for f in (0.2, 0.4, 0.6, 0.8)]
@@ -49,5 +49,20 @@ STUDIES = {
         ("cifar100/permute/0.4", "cifar100/human", "cifar100/clean"),
         (*METHODS, *VARIANTS),
         num_seeds=3,
+    ),
+    "capacity": Study(
+        "Digits: width of the network, and learning rate of the instances",
+        ("digits/permute/0.4", "digits/clean"),
+        tuple(CAPACITIES),
+        num_seeds=3,
+    ),
+    "settings": Study(
+        "Digits: one setting at a time",
+        ("digits/permute/0.4", "digits/symmetric/0.6", "digits/clean"),
+        tuple(SETTINGS),
+        num_seeds=3,
+    ),
+    "regimes": Study(
+        "Digits: ways of training", ("digits/permute/0.4",), tuple(REGIMES), num_seeds=3
     ),
 }

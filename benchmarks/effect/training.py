@@ -75,11 +75,13 @@ def run(cell: Cell, method: Method, seed: int) -> Record:
 
     def begin() -> tuple[nn.Module, torch.optim.Optimizer]:
         torch.manual_seed(seed)
-        model = _perceptron(problem, budget.layers, budget.hidden)
+        model = perceptron(problem, budget.layers, budget.hidden)
         if images:
             shape = tuple(problem.inputs.shape[1:])
             model = build_model(ModelConfig(name="cnn"), shape, problem.num_classes)
         model.to(device)
+        if budget.adam:
+            return model, torch.optim.Adam(model.parameters(), lr=budget.lr)
         return model, torch.optim.SGD(
             model.parameters(), lr=budget.lr, momentum=0.9, weight_decay=budget.weight_decay
         )
@@ -108,9 +110,11 @@ def run(cell: Cell, method: Method, seed: int) -> Record:
                 if judgement.restarts:
                     model, optimizer = begin()
                     first = epoch
-        drops = sum(epoch - first >= round(s * (budget.epochs - first)) for s in (0.67, 0.84))
+        milestones = (0.67, 0.84) if budget.drops else ()
+        drops = sum(epoch - first >= round(s * (budget.epochs - first)) for s in milestones)
         for group in optimizer.param_groups:
             group["lr"] = budget.lr * 0.1**drops
+        objective.begin_epoch(epoch - first, 0.1**drops)
         model.train()
         right = torch.zeros((), dtype=torch.int64, device=device)
         order = rows[torch.randperm(len(rows), generator=chance).to(device)]
@@ -164,7 +168,7 @@ def to_line(record: Record) -> dict[str, object]:
     return line
 
 
-def _perceptron(problem: Problem, layers: int, hidden: int) -> nn.Module:
+def perceptron(problem: Problem, layers: int, hidden: int) -> nn.Module:
     sizes = [problem.inputs[0].numel(), *[hidden] * layers]
     parts: list[nn.Module] = [nn.Flatten()]
     for before, after in itertools.pairwise(sizes):
