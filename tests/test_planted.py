@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_parameters.issues import planted_noise_rate, planted_threshold
+from data_parameters.issues import planted_issues, planted_noise_rate, planted_threshold
 
 Arrays = tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
 
@@ -56,10 +56,42 @@ def test_sound_labels_are_not_cut() -> None:
     assert (scores[~planted] < planted_threshold(scores, planted)).mean() < 0.01
 
 
-def test_scores_that_tell_nothing_apart_cut_nothing() -> None:
+@pytest.mark.parametrize("seed", range(5))
+def test_a_network_that_tells_nothing_apart_judges_nothing(seed: int) -> None:
+    planted = np.arange(2100) < 100
+    scores = np.random.default_rng(seed).normal(size=2100)
+    assert planted_noise_rate(scores, planted) == 0.0
+    assert planted_threshold(scores, planted) == float("-inf")
+    assert not planted_issues(planted.astype(int), scores, planted).any()
+
+
+def test_scores_that_do_not_differ_judge_nothing() -> None:
     planted = np.arange(100) < 40
-    assert planted_noise_rate(np.ones(100), planted) == 1.0
-    assert planted_threshold(np.ones(100), planted) <= 1.0  # nothing lies below it
+    assert planted_noise_rate(np.ones(100), planted) == 0.0
+    assert planted_threshold(np.ones(100), planted) == float("-inf")
+
+
+@pytest.mark.parametrize("cost", [0.01, 0.5])
+def test_hardly_more_is_cut_than_is_wrong(cost: float) -> None:
+    scores, planted, _ = margins(0.3, 0)
+    scores -= np.random.default_rng(1).uniform(0, 1.5, len(scores))  # far from well apart
+    rate = planted_noise_rate(scores, planted)
+    cut = planted_issues(np.zeros(len(scores), int), scores, planted, cost=cost)
+    assert rate > 0
+    assert cut[~planted].mean() <= 1.5 * rate + 0.01
+    assert not cut[planted].any()
+
+
+def test_a_rare_class_that_is_hard_is_not_left_out() -> None:
+    scores, planted, _ = margins(0.0, 0)
+    rare = (np.arange(len(scores)) % 12 == 0) & ~planted  # predicted as others throughout
+    generator = np.random.default_rng(2)
+    scores[rare] = generator.normal(-1.5, 0.7, int(rare.sum()))
+    assert planted_noise_rate(scores, planted) > 0.05
+    assert not planted_issues(rare.astype(int), scores, planted)[rare].any()
+    # The same scores spread over the classes are wrong labels.
+    spread = np.arange(len(scores)) % 7
+    assert planted_issues(spread, scores, planted)[rare].mean() > 0.8
 
 
 @given(st.integers(0, 1000), st.floats(-5, 5), st.floats(0.1, 10))
@@ -87,6 +119,7 @@ def test_what_was_never_seen_says_nothing() -> None:
         (np.zeros(50), np.zeros(40, dtype=bool), 1.0, "should be boolean, of shape"),
         (np.zeros(50), np.arange(50) < 39, 1.0, "Found 39 planted and 11 others"),
         (np.zeros(50), np.ones(50, dtype=bool), 1.0, "Found 50 planted and 0 others"),
+        (np.full(50, np.inf), np.arange(50) < 45, 1.0, "`scores` should be finite"),
         (np.zeros((5, 5)), np.ones(25, dtype=bool), 1.0, "`scores` should be numbers of shape"),
         (np.zeros(50), np.arange(50) < 45, 0.0, "`cost` should be above 0"),
     ],

@@ -1,6 +1,6 @@
 """A second phase: judge the labels by planted ones, leave out the wrong ones, train afresh.
 
-The same steps as in `data-parameters train` with `--phase2.start`, in the loop of the study.
+The same steps as in `data-parameters train` with `--phase2.run`, in the loop of the study.
 
 Legend: N instances, R rows that are trained on.
 """
@@ -8,12 +8,11 @@ Legend: N instances, R rows that are trained on.
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from data_parameters import TrainingDynamics, corrupt_labels
-from data_parameters.issues import planted_noise_rate, planted_threshold
+from data_parameters.issues import planted_issues, planted_noise_rate
 from effect.cells import Problem
 
 
@@ -77,9 +76,13 @@ def judge(
     rows = problem.train.to(dynamics.count.device)
     scores = dynamics.clipped_margin[rows].cpu().numpy()
     rate = planted_noise_rate(scores, planted.numpy())
-    below = np.zeros(len(scores), dtype=bool)
-    if rate >= settings.least_rate:
-        below = scores < planted_threshold(scores, planted.numpy(), cost=settings.cost)
+    below = planted_issues(
+        problem.given[problem.train].cpu(),
+        scores,
+        planted.numpy(),
+        cost=settings.cost,
+        least_rate=settings.least_rate,
+    )
     believed = torch.from_numpy(~below) | planted
     by_heart = {"first": True, "kept": False}.get(settings.weights, learned >= settings.learned)
     return Judgement(rate, believed, restarts=by_heart and not bool(believed.all()))

@@ -58,9 +58,9 @@ STUDIES = {
     ),
     "settings": Study(
         "Digits: one setting at a time",
-        ("digits/permute/0.4", "digits/symmetric/0.6", "digits/clean"),
+        ("digits/permute/0.4", "digits/clean"),
         tuple(SETTINGS),
-        num_seeds=3,
+        num_seeds=2,
     ),
     "regimes": Study(
         "Digits: ways of training", ("digits/permute/0.4",), tuple(REGIMES), num_seeds=3

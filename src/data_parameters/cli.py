@@ -34,7 +34,8 @@ First of all:
 --resume RUN  continue the run in this folder.
 --restart  remove the run in the output folder first.
 
-Then any of the options below."""
+Then any of the options below. Without a recipe and a file, a run learns instance parameters and has
+a second phase (--instances.no-learn and --phase2.no-run leave them out)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

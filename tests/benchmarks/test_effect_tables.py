@@ -32,7 +32,7 @@ def test_the_summary_is_made_of_the_runs() -> None:
 
 @pytest.mark.parametrize("page", ["README.md", "docs/does_it_help.md", "docs/how_to_set.md"])
 def test_numbers_in_prose_are_in_the_tables(page: str) -> None:
-    """Numbers with a decimal in a paragraph that names a table of effect are cells of that table."""
+    """Numbers with a decimal between the marks of a table are in that table."""
     text = (ROOT / page).read_text(encoding="utf-8")
     marked = re.findall(r"<!-- numbers of (\S+) -->(.*?)<!-- end -->", text, flags=re.DOTALL)
     assert marked

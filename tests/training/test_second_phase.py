@@ -12,6 +12,7 @@ import torch
 
 from command import run, start
 from data_parameters import TrainingDynamics
+from data_parameters.training.checkpoint import newest_checkpoint, save_checkpoint
 from data_parameters.training.config import SecondPhaseConfig, TrainConfig
 from data_parameters.training.labels import Labels
 from data_parameters.training.saved_run import SavedRun
@@ -73,6 +74,7 @@ def test_hardly_any_wrong_label_leaves_all_in() -> None:
     second = phase()
     wrong = (torch.arange(1000) == 150) & ~second.planted
     judgement = second.judge(seen(second, wrong), 3)
+    assert judgement.noise_rate is not None
     assert judgement.noise_rate < 0.05
     assert not judgement.left_out.any()
     assert not judgement.restarts
@@ -81,7 +83,10 @@ def test_hardly_any_wrong_label_leaves_all_in() -> None:
 
 def test_planted_labels_that_were_never_seen_judge_nothing() -> None:
     second = phase()
-    assert not second.judge(TrainingDynamics(1000), 3).left_out.any()
+    judgement = second.judge(TrainingDynamics(1000), 3)
+    assert not judgement.left_out.any()
+    assert judgement.noise_rate is None
+    assert "Too few planted labels were seen" in str(judgement)
 
 
 def predicting(second: SecondPhase, share: float) -> TrainingDynamics:
@@ -111,9 +116,13 @@ def test_labels_are_judged_once_half_of_the_planted_ones_are_learned_by_heart() 
     assert again.learned == second.learned
 
 
-def test_labels_are_judged_in_time() -> None:
-    second = phase(latest=0.5)
-    assert [second.is_due(epoch) for epoch in range(10)] == [False] * 4 + [True] * 5 + [False]
+@pytest.mark.parametrize(("latest", "first"), [(0.5, 4), (0.0, 1), (0.9, 8)])
+def test_labels_are_judged_in_time(latest: float, first: int) -> None:
+    second = phase(latest=latest)
+    assert not any(second.is_due(epoch) for epoch in range(10))  # nothing was seen yet
+    second.observe(predicting(second, 0.1))
+    due = [second.is_due(epoch) for epoch in range(10)]
+    assert due == [first <= epoch < 9 for epoch in range(10)]
 
 
 def test_too_few_to_plant() -> None:
@@ -169,6 +178,38 @@ def test_a_run_on_clean_digits_leaves_all_in(tmp_path: Path) -> None:
     assert "None is left out, and training goes on." in done.stdout
     instances = SavedRun.open(tmp_path / "r").instances
     assert np.unique(instances["count"]).tolist() == [3, 9]  # 6 epochs with planted labels
+
+
+def test_no_run_ends_on_planted_labels(tmp_path: Path) -> None:
+    patient = ("--validation-fraction", "0.1", "--patience", "1", "--epochs", "30")
+    done = run(*DIGITS, *NOISE, *patient, "--optimizer.lr", "0.3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "r" / "result.json").read_text())
+    assert result["second_phase"]["epoch"] < result["epochs"]
+    assert result["selected_epoch"] > result["second_phase"]["epoch"]
+
+
+def test_one_epoch_plants_nothing(tmp_path: Path) -> None:
+    done = run(*DIGITS, "--epochs", "1", "--schedule.milestones", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "there is no second phase" in done.stdout
+    assert not np.isnan(SavedRun.open(tmp_path / "r").instances["temperature"]).any()
+
+
+def test_a_checkpoint_of_an_older_version_is_read(tmp_path: Path) -> None:
+    words = [word for word in DIGITS if word != "--phase2.run"]
+    done = run(*words, "--epochs", "2", "--schedule.milestones", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "r" / "checkpoints"
+    state, _ = newest_checkpoint(folder)
+    assert state is not None
+    del state["second_phase"], state["progress"]["first_epoch"]
+    for path in folder.iterdir():
+        path.unlink()
+    save_checkpoint(folder, state["progress"]["step"], state)
+    assert len(SavedRun.open(tmp_path / "r").instances["temperature"]) == 1297
+    again = run("train", "--resume", "r", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
 
 
 def test_an_interrupted_first_phase_says_nothing_of_planted_labels(tmp_path: Path) -> None:

@@ -8,13 +8,18 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from data_parameters.issues.columns import Column, checked_column
+from data_parameters.issues.columns import Column, checked_column, checked_labels
 
-__all__ = ["planted_noise_rate", "planted_threshold"]
+__all__ = ["planted_issues", "planted_noise_rate", "planted_threshold"]
 
 # Where fewer planted labels lie below a threshold, their share is too uncertain to divide by.
 LEAST_BELOW = 20
 LEAST_PLANTED = 40
+# Other labels have to lie above planted ones more often than chance has it, by so many standard
+# errors of the rank statistic: a network that has learned nothing tells nothing.
+LEAST_ERRORS = 2.0
+# At most so many times the estimated number of wrong labels is cut.
+MOST_CUT = 1.5
 
 
 def planted_noise_rate(scores: Column, planted: Column) -> float:
@@ -39,7 +44,9 @@ def planted_noise_rate(scores: Column, planted: Column) -> float:
         planted: Which of them were planted, shape ``(N,)``, boolean.
 
     Returns:
-        The estimate, in [0, 1].
+        The estimate, in [0, 1]. 0 where planted labels score no lower than others by more than
+        chance: the network has learned too little for them to say anything. A network that has
+        learned little, and tells them apart just so, overestimates.
 
     Raises:
         ValueError: A shape does not fit, fewer than 40 instances with a score are planted, or all.
@@ -62,7 +69,10 @@ def planted_noise_rate(scores: Column, planted: Column) -> float:
     least = max(0.2, LEAST_BELOW / len(wrong))
     thresholds = np.quantile(wrong, np.linspace(least, 1.0, 81))
     ratios = _share(others, thresholds, "right") / _share(wrong, thresholds, "right")
-    return float(min(ratios.min(), 1.0))
+    rate = float(min(ratios.min(), 1.0))
+    above = (_share(wrong, others, "left") + _share(wrong, others, "right")).mean() / 2
+    error = 1 / np.sqrt(12 * len(wrong))  # Mann and Whitney's, with many more others
+    return rate if above > 0.5 + LEAST_ERRORS * error else 0.0
 
 
 def planted_threshold(scores: Column, planted: Column, *, cost: float = 1.0) -> float:
@@ -102,12 +112,69 @@ def planted_threshold(scores: Column, planted: Column, *, cost: float = 1.0) -> 
         raise ValueError(f"`cost` should be above 0 and finite. Found {cost}.")
     others, wrong = _apart(scores, planted)
     rate = planted_noise_rate(scores, planted)
-    thresholds = np.quantile(others, np.linspace(0.0, 1.0, 501))
+    thresholds = np.quantile(others, np.linspace(0.0, 1.0, 501), method="lower")
     of_wrong = _share(wrong, thresholds, "left")
     below = _share(others, thresholds, "left")
-    misjudged = cost * (below - rate * of_wrong) + rate * (1 - of_wrong)
+    misjudged = cost * (below - rate * of_wrong).clip(min=0) + rate * (1 - of_wrong)
+    misjudged[below > MOST_CUT * rate] = np.inf
     best = int(misjudged.argmin())
-    return float(thresholds[best]) if misjudged[best] < rate else float("-inf")
+    if misjudged[best] >= rate or below[best] == 0:
+        return float("-inf")
+    return float(thresholds[best])
+
+
+def planted_issues(
+    labels: Column,
+    scores: Column,
+    planted: Column,
+    *,
+    cost: float = 0.5,
+    least_rate: float = 0.05,
+) -> npt.NDArray[np.bool_]:
+    """Which labels to leave out of the training, from how planted ones score.
+
+    Those below :func:`planted_threshold`, but none where :func:`planted_noise_rate` is next to
+    nothing, and none of a class that would lose most of its labels while others would not: such a
+    class is hard or rare rather than wrong.
+
+    Args:
+        labels: Given labels, before planting, shape ``(N,)``.
+        scores: Margins or label quality scores, shape ``(N,)``; NaN where never seen.
+        planted: Which were planted, shape ``(N,)``, boolean. They are not left out.
+        cost: As in :func:`planted_threshold`.
+        least_rate: Estimated share of wrong labels below which none is left out.
+
+    Returns:
+        A mask of shape ``(N,)``.
+
+    Raises:
+        ValueError: As in :func:`planted_threshold`, or labels are no integers of that shape.
+
+    Example:
+        >>> import numpy as np
+        >>> right, wrong = np.arange(600.0), np.arange(-400.0, 0.0)
+        >>> scores, planted = np.concatenate([right, wrong]), np.zeros(1000, bool)
+        >>> planted[600::8] = True
+        >>> left_out = planted_issues(np.arange(1000) % 10, scores, planted)
+        >>> int(left_out[:600].sum()), bool(left_out[600:].sum() > 330)
+        (0, True)
+
+    References:
+        As in :func:`planted_noise_rate`.
+    """
+    given = checked_labels(labels)
+    column = checked_column("scores", scores, len(given))
+    assert column is not None
+    mask = np.asarray(planted)
+    rate = planted_noise_rate(column, mask)
+    if rate == 0 or rate < least_rate:
+        return np.zeros(len(given), dtype=bool)
+    below = (column < planted_threshold(column, mask, cost=cost)) & ~mask
+    _, classes = np.unique(given, return_inverse=True)
+    judged = ~np.isnan(column) & ~mask
+    share = np.bincount(classes, below) / np.maximum(np.bincount(classes, judged), 1)
+    left_out: npt.NDArray[np.bool_] = below & (share <= max(0.5, 2 * rate))[classes]
+    return left_out
 
 
 def _apart(
@@ -122,6 +189,8 @@ def _apart(
             f"`planted` should be boolean, of shape ({len(column)},), one for each score. Found "
             f"shape {mask.shape} of {mask.dtype}."
         )
+    if np.isinf(column).any():
+        raise ValueError("`scores` should be finite, or NaN where never seen. Found infinity.")
     known = ~np.isnan(column)
     others, wrong = np.sort(column[known & ~mask]), np.sort(column[known & mask])
     if len(wrong) < LEAST_PLANTED or len(others) == 0:

@@ -167,7 +167,7 @@ class SecondPhaseConfig:
     learned: float = 0.5
     """Share of the planted labels that the network has learned by heart when labels are judged."""
 
-    latest: float = 2 / 3
+    latest: float = 0.67
     """Share of the epochs after which labels are judged at the latest."""
 
     cost: float = 0.5
@@ -323,8 +323,8 @@ class TrainConfig:
             )
         if self.phase2.run and not self.dynamics:
             raise ValueError(
-                "`phase2.run` should go with `dynamics`, by which labels are judged. Found it off. "
-                "Leave one of the two as it is by default."
+                "`phase2.run` should go with `dynamics`, by which labels are judged. Found them "
+                "off. Keep the dynamics, or leave the second phase out (--phase2.no-run)."
             )
         _in_range("seed", self.seed, 0, 2**63 - 1)
         _in_range("start_epoch", self.start_epoch, 0, self.epochs - 1)

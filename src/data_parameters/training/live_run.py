@@ -149,7 +149,8 @@ class LiveRun:
                     f"The inputs should have the shape {state['input_shape']} of the run. Found "
                     f"{found}. The data set was changed since; start a new run for it."
                 )
-            self.second.load_state_dict(state["second_phase"])
+            if "second_phase" in state:  # what older versions saved has none
+                self.second.load_state_dict(state["second_phase"])
             self.batches = self._batches(self.second.rows, training=True)
             self.parts.load_state_dict(state["parts"])
             self.progress = Progress(**state["progress"])
@@ -248,7 +249,9 @@ class LiveRun:
                 after_epoch=self._after_epoch,
                 stop=stop,
             )
-            if not self.second.is_due(self.progress.epoch):
+            # Patience that ends the first phase leads to the second one: no run ends on planted
+            # labels.
+            if not self.second.is_open or self.progress.epoch >= self.config.epochs:
                 return
             self._enter_second_phase()
 
@@ -310,7 +313,7 @@ class LiveRun:
         for review in self.reviews:
             say(str(review))
         if self.config.phase2.run and not self.second.is_possible:
-            say("There are too few instances to judge their labels: there is no second phase.")
+            say("Too few instances or epochs to judge the labels by: there is no second phase.")
         for note in self.notes:
             say(note)
 
@@ -384,7 +387,11 @@ class LiveRun:
     def _is_better(self, values: dict[str, float]) -> bool:
         if self.validation is None:
             return False
-        before = [line["validation_top1"] for line in self.folder.metrics("epoch")]
+        before = [
+            line["validation_top1"]
+            for line in self.folder.metrics("epoch")
+            if line["epoch"] > self.second.begun
+        ]
         return values["validation_top1"] > max(before, default=-1.0)
 
     def _should_stop(self) -> bool:
@@ -393,7 +400,7 @@ class LiveRun:
         found = [
             line["validation_top1"]
             for line in self.folder.metrics("epoch")
-            if line["epoch"] > self.progress.first_epoch
+            if line["epoch"] > self.second.begun
         ]
         return bool(found) and len(found) - 1 - found.index(max(found)) >= self.config.patience
 

@@ -3,7 +3,6 @@
 Legend: N training instances.
 """
 
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -111,8 +110,11 @@ def write_result(
     epochs = folder.metrics("epoch")
     last = epochs[-1]
     selected, selected_by = last, "last epoch"
+    begun = 0 if judgement is None else judgement.epoch
     if "validation_top1" in last:
-        selected = max(epochs, key=lambda line: line["validation_top1"])
+        # An epoch with planted labels is not the one to take.
+        candidates = [line for line in epochs if line["epoch"] > begun]
+        selected = max(candidates, key=lambda line: line["validation_top1"])
         selected_by = "validation"
     result = Result(
         folder=str(folder.path),
@@ -156,10 +158,7 @@ def _detection(parts: Parts, groups: dict[str, Tensor]) -> dict[str, float]:
 
 
 def _plain(judgement: Judgement) -> dict[str, Any]:
-    """Plain values: JSON knows no infinity."""
     values = {name: value for name, value in vars(judgement).items() if name != "left_out"}
-    if math.isinf(judgement.threshold):
-        values["threshold"] = None
     return {**values, "num_left_out": judgement.num_left_out}
 
 

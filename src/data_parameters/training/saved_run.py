@@ -168,10 +168,10 @@ class SavedRun:
     @property
     def _planted(self) -> Tensor:
         """Whose labels are wrong on purpose now, so that nothing is known of the given ones."""
-        state = self._state["second_phase"]
         phase = SecondPhase(self.config, self.labels, self.trained, len(self.class_names))
-        phase.load_state_dict(state)
-        return phase.planted & (phase.judgement is None)
+        if "second_phase" in self._state:  # what older versions saved has none
+            phase.load_state_dict(self._state["second_phase"])
+        return phase.planted & phase.is_open
 
     @cached_property
     def _state(self) -> dict[str, Any]:

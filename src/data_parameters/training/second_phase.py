@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from data_parameters import TrainingDynamics, corrupt_labels
-from data_parameters.issues import planted_noise_rate, planted_threshold
+from data_parameters.issues import planted_issues, planted_noise_rate
 from data_parameters.training.batches import mixed
 from data_parameters.training.config import TrainConfig
 from data_parameters.training.labels import Labels
@@ -28,16 +28,15 @@ class Judgement:
 
     Attributes:
         epoch: Epochs done when they were judged.
-        noise_rate: Estimated share of wrong labels among those that were not planted.
-        threshold: Clipped margin below which a label is left out.
+        noise_rate: Estimated share of wrong labels among those that were not planted; ``None``
+            where too few of the planted ones were seen.
         learned: Share of the planted labels that the network had learned by heart.
         restarts: Whether training begins again from the first weights.
         left_out: Which instances are left out from now on, shape ``(N,)``.
     """
 
     epoch: int
-    noise_rate: float
-    threshold: float
+    noise_rate: float | None
     learned: float
     restarts: bool
     left_out: Tensor
@@ -48,6 +47,8 @@ class Judgement:
         return int(self.left_out.sum())
 
     def __str__(self) -> str:
+        if self.noise_rate is None:
+            return "Too few planted labels were seen to judge the others by. None is left out."
         begin = (
             f"Judged the labels after epoch {self.epoch}: about {self.noise_rate:.1%} are wrong "
             f"({self.learned:.0%} of the planted ones were learned by heart)."
@@ -61,7 +62,8 @@ class Judgement:
 class SecondPhase:
     """Planted labels until all labels are judged; the given ones, and who is left out, afterwards.
 
-    Where the data set is too small to plant 40 labels in a tenth of it, there is no second phase.
+    Where the data set is too small to plant 40 labels in a tenth of it, or there is one epoch only,
+    there is no second phase.
 
     Args:
         config: The run.
@@ -77,12 +79,14 @@ class SecondPhase:
         self.labels, self.trained = labels, trained
         self.planted = torch.zeros(len(trained), dtype=torch.bool)
         self.judgement: Judgement | None = None
-        self._predicted = self._least_predicted = 1.0
+        self._observed, self._predicted, self._least_predicted = False, 1.0, 1.0
         self._planted_labels = labels.given.clone()
         rows = trained.nonzero().flatten()
         num_planted = max(int(self.settings.planted * len(rows)), LEAST_PLANTED)
         most = max(self.settings.planted, MOST_PLANTED) * len(rows)
-        self.is_possible = self.settings.run and num_planted <= most and num_classes > 1
+        self.is_possible = (
+            self.settings.run and num_planted <= most and num_classes > 1 and config.epochs > 1
+        )
         if self.is_possible:
             self._planted_labels[rows], self.planted[rows] = corrupt_labels(
                 labels.given[rows],
@@ -113,6 +117,7 @@ class SecondPhase:
         seen = self.planted & (predicted >= 0)
         if self.judgement is None and bool(seen.any()):
             right = (predicted == self._planted_labels)[seen]
+            self._observed = True
             self._predicted = float(right.float().mean())
             self._least_predicted = min(self._least_predicted, self._predicted)
 
@@ -126,6 +131,16 @@ class SecondPhase:
         least = self._least_predicted
         return (self._predicted - least) / (1 - least) if least < 1 else 0.0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether labels are planted, and not judged yet."""
+        return self.is_possible and self.judgement is None
+
+    @property
+    def begun(self) -> int:
+        """Epochs done when planted labels were given up: what came before selects no epoch."""
+        return 0 if self.judgement is None else self.judgement.epoch
+
     def is_due(self, epoch: int) -> bool:
         """Whether the labels are to be judged now.
 
@@ -136,10 +151,10 @@ class SecondPhase:
             Whether the network has learned enough of the planted labels, or it is late; and no
             judgement is there yet.
         """
-        if not self.is_possible or self.judgement is not None or not 0 < epoch < self.epochs:
+        if not self.is_open or not self._observed or epoch >= self.epochs:
             return False
-        late = epoch >= max(1, round(self.settings.latest * self.epochs))
-        return late or self.learned >= self.settings.learned
+        latest = min(max(1, round(self.settings.latest * self.epochs)), self.epochs - 1)
+        return epoch >= latest or self.learned >= self.settings.learned
 
     def judge(self, dynamics: TrainingDynamics, epoch: int) -> Judgement:
         """Judge the labels; the same in every process.
@@ -152,18 +167,23 @@ class SecondPhase:
             The judgement. Where too few planted instances were seen, none is left out.
         """
         scores = torch.where(self.trained, dynamics.clipped_margin.cpu(), torch.nan)
-        rate, threshold = 0.0, float("-inf")
+        arrays = scores.numpy(), self.planted.numpy()
+        rate, left_out = None, torch.zeros_like(self.planted)
         if int((self.planted & ~scores.isnan()).sum()) >= LEAST_PLANTED:
-            rate = planted_noise_rate(scores.numpy(), self.planted.numpy())
-        if rate >= self.settings.least_rate and rate > 0:
-            cost = self.settings.cost
-            threshold = planted_threshold(scores.numpy(), self.planted.numpy(), cost=cost)
-        left_out = (scores < threshold) & ~self.planted
+            rate = planted_noise_rate(*arrays)
+            left_out = torch.from_numpy(
+                planted_issues(
+                    self.labels.given,
+                    *arrays,
+                    cost=self.settings.cost,
+                    least_rate=self.settings.least_rate,
+                )
+            )
         return Judgement(
             epoch=epoch,
             noise_rate=rate,
-            threshold=threshold,
             learned=self.learned,
+            # Nothing in the labels that are kept makes a network forget those that are left out.
             restarts=bool(left_out.any()) and self.learned >= self.settings.learned,
             left_out=left_out,
         )
@@ -176,6 +196,7 @@ class SecondPhase:
         """
         return {
             "judgement": None if self.judgement is None else asdict(self.judgement),
+            "observed": self._observed,
             "predicted": self._predicted,
             "least_predicted": self._least_predicted,
         }
@@ -188,4 +209,5 @@ class SecondPhase:
         """
         found = state["judgement"]
         self.judgement = None if found is None else Judgement(**found)
+        self._observed = state["observed"]
         self._predicted, self._least_predicted = state["predicted"], state["least_predicted"]
