@@ -137,7 +137,8 @@ def draw_region(path: Path) -> None:
         )
         for y, line in enumerate(gains):
             for x, gain in enumerate(line):
-                axes.text(x, y, f"{gain:+.1f}", ha="center", va="center", fontsize=9)
+                colour = "white" if abs(gain) > 14 else "black"
+                axes.text(x, y, f"{gain:+.1f}", ha="center", va="center", color=colour)
         axes.set_xticks(range(len(widths)), [str(width) for width in widths])
         axes.set_yticks(range(len(lrs)), lrs)
         axes.set(title=title, xlabel="Width of the two hidden layers", ylabel="lr_instance")

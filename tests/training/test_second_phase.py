@@ -150,6 +150,7 @@ def test_a_run_on_noisy_digits(tmp_path: Path) -> None:
     assert found["restarts"]
     assert found["noise_rate"] == pytest.approx(474 / 1297, abs=0.12)
     assert f"{left_out_count} instances are left out, and training begins again" in done.stdout
+    assert f"Second phase: after epoch {begun} {left_out_count} instances were" in done.stdout
     with (folder / "instances.csv").open() as file:
         rows = list(csv.DictReader(file))
     left_out = np.array([row["left_out"] == "True" for row in rows])

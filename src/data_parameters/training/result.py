@@ -74,6 +74,12 @@ class Result:
                 f"σ finds the wrong labels with AUROC {self.auroc:.3f} and average precision "
                 f"{self.average_precision:.3f}."
             )
+        judged = self.second_phase
+        if judged is not None and judged["noise_rate"] is not None:
+            lines.append(
+                f"Second phase: after epoch {judged['epoch']} {judged['num_left_out']:,} instances "
+                f"were left out; about {judged['noise_rate']:.1%} of the labels are wrong."
+            )
         return [
             *lines,
             f"Everything is in {self.folder}.",
