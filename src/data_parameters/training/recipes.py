@@ -7,6 +7,7 @@ from data_parameters.training.config import (
     OptimizerConfig,
     ScheduleConfig,
     SecondPhaseConfig,
+    TableConfig,
     TemperatureConfig,
     TrainConfig,
 )
@@ -15,9 +16,11 @@ from data_parameters.training.models import ModelConfig
 
 __all__ = ["DEFAULT", "RECIPES"]
 
-# What `data-parameters train` starts from where nothing else is named: docs/comparison.md.
+# What `data-parameters train` starts from where nothing else is named (docs/how_to_set.md): a rate
+# of 1 at batch 64, and the same temperatures at any other.
 DEFAULT = TrainConfig(
-    instances=TemperatureConfig(learn=True, lr=1.0),
+    instances=TemperatureConfig(learn=True, lr=1 / 64),
+    tables=TableConfig(per_sample=True),
     phase2=SecondPhaseConfig(run=True),
 )
 
