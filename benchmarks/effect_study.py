@@ -2,9 +2,10 @@
 
     python benchmarks/effect_study.py digits          # run what is missing, then write the tables
     python benchmarks/effect_study.py digits --table  # write the tables of what is there
+    python benchmarks/effect_study.py cifar100 --full # the larger grid, for a GPU
 
 A run is a line in `benchmarks/results/effect/STUDY.jsonl`. A study can be interrupted at any time
-and goes on where it stopped. `--data` is a folder with `cifar100/`, `banking77/` and `trec6/`.
+and goes on where it stopped. `cifar100`, `banking77` and `trec6` lie in `../shared/data`.
 """
 
 import argparse
@@ -52,13 +53,17 @@ def run_one(key: Key) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("study", choices=[name for name in STUDIES if not name.endswith("-full")])
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--table", action="store_true", help="run nothing")
+    parser.add_argument("--full", action="store_true", help="the larger grid (cifar100), for a GPU")
     arguments = parser.parse_args()
-    study = STUDIES[arguments.study]
-    todo = [] if arguments.table else missing(study, read(arguments.study))
-    path = path_of(arguments.study)
+    name = arguments.study + ("-full" if arguments.full else "")
+    if name not in STUDIES:
+        parser.error(f"`{arguments.study}` has no larger grid: it is whole. Leave out --full.")
+    study = STUDIES[name]
+    todo = [] if arguments.table else missing(study, read(name))
+    path = path_of(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(arguments.processes) as pool, path.open("a", encoding="utf-8") as file:
         for number, done in enumerate(as_completed(pool.submit(run_one, k) for k in todo), start=1):
@@ -68,8 +73,8 @@ def main() -> None:
             print(
                 f"{number}/{len(todo)} {line['cell']} {line['method']} {line['seed']}", flush=True
             )
-    text = tables.report(study, read(arguments.study))
-    (RESULTS / f"effect_{arguments.study}.md").write_text(text, encoding="utf-8")
+    text = tables.report(study, read(name))
+    (RESULTS / f"effect_{name}.md").write_text(text, encoding="utf-8")
     print(text)
 
 

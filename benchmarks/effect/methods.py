@@ -205,7 +205,8 @@ def judged(method: Method, how: str = "", **settings: Any) -> Method:
 
 PLAIN = Method("cross-entropy", _plain(_cross_entropy()))
 INSTANCE = tempered("instance lr 1", lr_instance=1.0)
-THIRD = {"learned": 2.0, "latest": 1 / 3}  # judged at a third, whatever was learned by heart
+TWENTIETH = {"planted": 0.05, "latest": 0.67}
+THIRD = {**TWENTIETH, "learned": 2.0, "latest": 1 / 3}  # whatever was learned by heart
 
 METHODS = {
     method.name: method
@@ -229,7 +230,7 @@ METHODS = {
     )
 }
 
-# What was tried on the way to the second phase above.
+# What was tried on the way to the second phase above, with a planted label in twenty.
 VARIANTS = {
     method.name: method
     for method in (
@@ -241,9 +242,33 @@ VARIANTS = {
         judged(INSTANCE, " at 1/3, afresh", **THIRD, weights="first", cost=1.0),
         judged(INSTANCE, " at 1/3, afresh, cost 0.5", **THIRD, weights="first"),
         judged(INSTANCE, " at 1/3, weights kept", **THIRD, weights="kept", cost=1.0),
-        judged(INSTANCE, " at 2/3, weights kept", learned=2.0, weights="kept", cost=1.0),
+        judged(
+            INSTANCE, " at 2/3, weights kept", learned=2.0, weights="kept", cost=1.0, **TWENTIETH
+        ),
+        judged(INSTANCE, " at 2/3 at the latest, planted 0.05", **TWENTIETH),
     )
 }  # fmt: skip
+
+# The second phase, one setting at a time.
+JUDGEMENTS = {
+    method.name: method
+    for method in (
+        judged(INSTANCE),
+        judged(PLAIN),
+        *(judged(tempered(f"instance lr {lr:g}", lr_instance=lr)) for lr in (0.2, 3.0)),
+        judged(INSTANCE, ", planted 0.05", planted=0.05),
+        judged(INSTANCE, ", cost 1", cost=1.0),
+        judged(INSTANCE, " at 2/3 at the latest", latest=0.67),
+        judged(INSTANCE, " when a quarter is learned by heart", learned=0.25),
+        judged(INSTANCE, " when three quarters are learned by heart", learned=0.75),
+        judged(INSTANCE, ", weights kept", weights="kept"),
+        judged(INSTANCE, ", first weights", weights="first"),
+        judged(INSTANCE, ", rivals' labels at once", rejoin="at once"),
+        judged(INSTANCE, ", rivals' labels at the drop", rejoin="at the drop"),
+    )
+}
+# The rate of `data-parameters train` as it is, for batches other than 64, where it is 1.
+DEFAULT = judged(tempered("per_sample 1/64", lr_instance=1 / 64, per_sample=True))
 
 
 def _with_budget(text: str, budget: Mapping[str, Any], lrs: Sequence[float]) -> Iterator[Method]:
@@ -303,4 +328,6 @@ REGIMES = {
     )
     for method in _with_budget(text, budget, (0.1, 1.0))
 }
-ALL_METHODS = METHODS | VARIANTS | CAPACITIES | SETTINGS | REGIMES
+ALL_METHODS = (
+    METHODS | VARIANTS | CAPACITIES | SETTINGS | REGIMES | JUDGEMENTS | {DEFAULT.name: DEFAULT}
+)

@@ -15,6 +15,8 @@ from data_parameters import TrainingDynamics, corrupt_labels
 from data_parameters.issues import planted_issues, planted_noise_rate
 from effect.cells import Problem
 
+LEAST_PLANTED = 60  # as in the program
+
 
 @dataclass(frozen=True, kw_only=True)
 class SecondPhase:
@@ -25,64 +27,143 @@ class SecondPhase:
         latest: Share of the epochs after which they are judged at the latest.
         weights: Whether training goes on from the first weights (with the whole schedule on the
             epochs left), from those it has, or by what it has learned by heart.
-        planted: Share of the rows that are given a wrong label until then.
+        planted: Share of the rows that are given a wrong label until then, at least 60 rows.
         cost: Of a right label left out, against a wrong one kept.
         least_rate: Estimated noise below which nothing is left out and training goes on.
+        rejoin: Whether those left out come back, with the class that the network preferred to the
+            given one: not at all, at once, or at the first drop of the learning rate.
     """
 
     learned: float = 0.5
-    latest: float = 0.67
+    latest: float = 0.5
     weights: Literal["by learned", "first", "kept"] = "by learned"
-    planted: float = 0.05
+    planted: float = 0.02
     cost: float = 0.5
     least_rate: float = 0.05
+    rejoin: Literal["never", "at once", "at the drop"] = "never"
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What came of it: the estimated noise, which of the R rows are believed, and what follows."""
+    """What came of it.
 
+    Attributes:
+        epoch: Epochs done.
+        rate: The estimated noise.
+        believed: Which of the R rows are.
+        restarts: Whether training begins again from the first weights.
+    """
+
+    epoch: int
     rate: float
     believed: Tensor
-    restarts: bool = False
+    restarts: bool
 
 
-def plant(problem: Problem, settings: SecondPhase, seed: int) -> tuple[Tensor, Tensor]:
-    """The given labels with planted ones among the rows, ``(N,)``; and which rows, ``(R,)``."""
-    given, rows = problem.given.cpu().clone(), problem.train.cpu()
-    # Another seed than that of the noise, or the same instances would be drawn.
-    given[rows], planted = corrupt_labels(
-        given[rows], settings.planted, num_classes=problem.num_classes, seed=seed + 10_000
-    )
-    return given.to(problem.given.device), planted
+class Phases:
+    """Labels and rows to train on: with planted labels at first, those believed afterwards.
 
+    Args:
+        problem: The data.
+        settings: Of the second phase; ``None`` for none.
+        epochs: Of the run.
+        seed: Of the run.
 
-def predicted_share(
-    problem: Problem, given: Tensor, dynamics: TrainingDynamics, planted: Tensor
-) -> float:
-    """Share of the planted labels among ``given`` that the network predicted last."""
-    rows = problem.train[planted.to(problem.train.device)]
-    return float((dynamics.last_prediction[rows] == given[rows]).float().mean())
+    Attributes:
+        given: Labels to train on now, ``(N,)``.
+        rows: Rows to train on now.
+        planted: Which of the R training rows had a wrong label on purpose.
+    """
 
+    def __init__(
+        self, problem: Problem, settings: SecondPhase | None, epochs: int, seed: int
+    ) -> None:
+        self.problem, self.settings, self.epochs = problem, settings, epochs
+        self.given, self.rows = problem.given, problem.train
+        self.planted = torch.zeros(len(problem.train), dtype=torch.bool)
+        self.judgement: Judgement | None = None
+        self._least = 1.0
+        self._rejoining = problem.given, problem.train
+        if settings is not None:
+            self._plant(settings, seed)
 
-def judge(
-    problem: Problem,
-    settings: SecondPhase,
-    dynamics: TrainingDynamics,
-    planted: Tensor,
-    learned: float,
-) -> Judgement:
-    """Which labels to believe. Planted rows get theirs back, and nothing is known against them."""
-    rows = problem.train.to(dynamics.count.device)
-    scores = dynamics.clipped_margin[rows].cpu().numpy()
-    rate = planted_noise_rate(scores, planted.numpy())
-    below = planted_issues(
-        problem.given[problem.train].cpu(),
-        scores,
-        planted.numpy(),
-        cost=settings.cost,
-        least_rate=settings.least_rate,
-    )
-    believed = torch.from_numpy(~below) | planted
-    by_heart = {"first": True, "kept": False}.get(settings.weights, learned >= settings.learned)
-    return Judgement(rate, believed, restarts=by_heart and not bool(believed.all()))
+    def _plant(self, settings: SecondPhase, seed: int) -> None:
+        given, rows = self.problem.given.cpu().clone(), self.problem.train.cpu()
+        num_planted = max(int(settings.planted * len(rows)), LEAST_PLANTED)
+        # Another seed than that of the noise, or the same instances would be drawn.
+        given[rows], self.planted = corrupt_labels(
+            given[rows],
+            (num_planted + 0.5) / len(rows),
+            num_classes=self.problem.num_classes,
+            seed=seed + 10_000,
+        )
+        self.given = given.to(self.problem.given.device)
+
+    def judge_when_due(self, epoch: int, dynamics: TrainingDynamics) -> Judgement | None:
+        """Before an epoch, counted from 0: judge once enough planted labels are predicted."""
+        if self.settings is None or self.judgement is not None or epoch == 0:
+            return None
+        rows = self.problem.train[self.planted.to(self.problem.train.device)]
+        predicted = float((dynamics.last_prediction[rows] == self.given[rows]).float().mean())
+        self._least = min(self._least, predicted)
+        learned = (predicted - self._least) / max(1 - self._least, 1e-9)
+        if learned < self.settings.learned and epoch < round(self.settings.latest * self.epochs):
+            return None
+        self.judgement = self._judge(self.settings, epoch, learned, dynamics)
+        believed = self.judgement.believed.to(self.problem.train.device)
+        self.given, self.rows = self.problem.given, self.problem.train[believed]
+        self._rejoining = self._with_rivals(self.problem.train[~believed], dynamics)
+        return self.judgement
+
+    def _judge(
+        self, settings: SecondPhase, epoch: int, learned: float, dynamics: TrainingDynamics
+    ) -> Judgement:
+        """Planted rows get their labels back, and nothing is known against them."""
+        rows = self.problem.train.to(dynamics.count.device)
+        scores, planted = dynamics.clipped_margin[rows].cpu().numpy(), self.planted.numpy()
+        below = planted_issues(
+            self.problem.given[self.problem.train].cpu(),
+            scores,
+            planted,
+            cost=settings.cost,
+            least_rate=settings.least_rate,
+        )
+        believed = torch.from_numpy(~below) | self.planted
+        by_heart = {"first": True, "kept": False}.get(settings.weights, learned >= settings.learned)
+        restarts = by_heart and not bool(believed.all())
+        return Judgement(epoch, planted_noise_rate(scores, planted), believed, restarts)
+
+    def _with_rivals(self, left_out: Tensor, dynamics: TrainingDynamics) -> tuple[Tensor, Tensor]:
+        """Labels ``(N,)`` with those of rivals, and the rows that are believed or have a rival."""
+        rival = dynamics.rival[left_out]
+        given = self.given.clone()
+        given[left_out] = torch.where(rival >= 0, rival, given[left_out])
+        return given, torch.cat([self.rows, left_out[rival >= 0]])
+
+    def rejoin(self, drops: int) -> None:
+        """Before an epoch: take back those left out, where that is the setting.
+
+        Args:
+            drops: How often the learning rate dropped.
+        """
+        if self.settings is None or self.judgement is None or self.settings.rejoin == "never":
+            return
+        if drops > 0 or self.settings.rejoin == "at once":
+            self.given, self.rows = self._rejoining
+
+    def summary(self) -> dict[str, float]:
+        """Of a judgement, against the labels that changed, among rows that were not planted."""
+        if self.judgement is None:
+            return {}
+        problem = self.problem
+        changed = (problem.given != problem.true)[problem.train].cpu()[~self.planted]
+        left_out = ~self.judgement.believed[~self.planted]
+        found = {
+            "rate": self.judgement.rate,
+            "left_out": float(left_out.float().mean()),
+            "epoch": self.judgement.epoch,
+        }
+        if bool(left_out.any()) and bool(changed.any()):
+            found["precision"] = float(changed[left_out].float().mean())
+            found["recall"] = float(left_out[changed].float().mean())
+        return found

@@ -3,7 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from effect.methods import CAPACITIES, METHODS, REGIMES, SETTINGS, VARIANTS
+from effect.methods import (
+    CAPACITIES,
+    DEFAULT,
+    JUDGEMENTS,
+    METHODS,
+    REGIMES,
+    SETTINGS,
+    VARIANTS,
+)
 
 MAIN = ["permute/0.4", "clean", "pair/0.4"]
 NOISES = [f"{kind}/{f:g}" for kind in ("permute", "symmetric") for f in (0.2, 0.4, 0.6, 0.8)]
@@ -20,6 +28,8 @@ class Study:
     num_seeds: int
 
     num_main: int = 3
+    # The method that is the default of `data-parameters train` at the batch size of the study.
+    default: str = "instance lr 1, second phase"
 
     def runs(self) -> Iterator[tuple[str, str, int]]:
         """Cell, method and seed of each run: the main cells first, seed by seed."""
@@ -35,7 +45,11 @@ STUDIES = {
         "Digits", tuple(f"digits/{noise}" for noise in FULL_GRID), tuple(METHODS), num_seeds=5
     ),
     "banking77": Study(
-        "Sentences: banking77", tuple(f"banking77/{n}" for n in FULL_GRID), tuple(METHODS), 5
+        "Sentences: banking77",
+        tuple(f"banking77/{noise}" for noise in FULL_GRID),
+        (*METHODS, DEFAULT.name),
+        num_seeds=5,
+        default=DEFAULT.name,
     ),
     "trec6": Study(
         "Questions: trec6",
@@ -45,8 +59,15 @@ STUDIES = {
         num_main=4,
     ),
     "cifar100": Study(
-        "CIFAR-100, 10 classes",
-        ("cifar100/permute/0.4", "cifar100/human", "cifar100/clean"),
+        "CIFAR-100, 10 classes, 16 pixels a side",
+        tuple(f"cifar100/{noise}" for noise in ("permute/0.4", "human", "clean")),
+        (*METHODS, DEFAULT.name),
+        num_seeds=3,
+        default=DEFAULT.name,
+    ),
+    "cifar100-full": Study(
+        "CIFAR-100, 10 classes, 32 pixels a side",
+        tuple(f"cifar100-full/{noise}" for noise in ("permute/0.4", "human", "clean")),
         (*METHODS, *VARIANTS),
         num_seeds=3,
     ),
@@ -60,6 +81,19 @@ STUDIES = {
         "Digits: one setting at a time",
         ("digits/permute/0.4", "digits/clean"),
         tuple(SETTINGS),
+        num_seeds=2,
+    ),
+    "judgements": Study(
+        "The second phase: one setting at a time",
+        (
+            "digits/permute/0.4",
+            "digits/clean",
+            "banking77/permute/0.4",
+            "banking77/clean",
+            "trec6/permute/0.4",
+            "trec6/clean",
+        ),
+        tuple(JUDGEMENTS),
         num_seeds=2,
     ),
     "regimes": Study(

@@ -36,9 +36,15 @@ def report(study: Study, records: Sequence[Record]) -> str:
             ]
             if any(cells):
                 rows.append([method, *cells])
-        names = [cell.split("/", 1)[1].replace("/", " ") for cell in study.cells]
+        names = [named(cell, study) for cell in study.cells]
         parts.append(f"## {title}\n\n" + markdown(["method", *names], rows))
     return "\n".join(parts)
+
+
+def named(cell: str, study: Study) -> str:
+    """The noise, and the data set where the study has several."""
+    data = {each.split("/")[0] for each in study.cells}
+    return (cell if len(data) > 1 else cell.split("/", 1)[1]).replace("/", " ")
 
 
 def _spread(values: list[float | None], decimals: int) -> str:

@@ -160,14 +160,14 @@ class SecondPhaseConfig:
     run: bool = False
     """Whether there is a second phase."""
 
-    planted: float = 0.05
+    planted: float = 0.02
     """Share of the training instances that have a wrong label on purpose in the first phase, but at
-    least 40 of them."""
+    least 60 of them."""
 
     learned: float = 0.5
     """Share of the planted labels that the network has learned by heart when labels are judged."""
 
-    latest: float = 0.67
+    latest: float = 0.5
     """Share of the epochs after which labels are judged at the latest."""
 
     cost: float = 0.5

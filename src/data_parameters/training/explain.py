@@ -119,6 +119,16 @@ def _facts(
     )
     if row.is_label_issue and row.predicted_label >= 0:
         yield f"Suggested label: {names[int(row.predicted_label)]}."
+    second = run.second_phase
+    judged = second.judgement
+    if judged is not None and bool(second.planted[index]):
+        yield (
+            f"Until epoch {judged.epoch} it was trained on a wrong label on purpose, "
+            f"{names[int(second.planted_labels[index])]}, to judge the others by. The margins and "
+            "temperatures of those epochs are that label's."
+        )
+    if judged is not None and bool(judged.left_out[index]):
+        yield f"It was left out of the training after epoch {judged.epoch}."
     columns = run.instances
     words = {
         "temperature": "σ {:.3g}",

@@ -156,7 +156,8 @@ class SavedRun:
         if parts.get("dynamics") is not None:
             dynamics = TrainingDynamics(self.num_instances)
             dynamics.load_state_dict(parts["dynamics"])
-            dynamics.forget(self._planted.nonzero().flatten())
+            if self.second_phase.is_open:  # nothing is known of the given labels of those
+                dynamics.forget(self.second_phase.planted.nonzero().flatten())
             seen = seen & (dynamics.count > 0)
             columns = {name: column.numpy() for name, column in dynamics_columns(dynamics).items()}
         log_instance = parts.get("data_parameters", {}).get("log_instance")
@@ -165,13 +166,18 @@ class SavedRun:
             columns = {"temperature": temperature.numpy(), **columns}
         return columns
 
-    @property
-    def _planted(self) -> Tensor:
-        """Whose labels are wrong on purpose now, so that nothing is known of the given ones."""
+    @cached_property
+    def second_phase(self) -> SecondPhase:
+        """Which labels were planted, and how the others were judged, as of the newest save.
+
+        Raises:
+            FileNotFoundError: The run has saved no checkpoint yet.
+            ValueError: All checkpoints are damaged, or an older version wrote them.
+        """
         phase = SecondPhase(self.config, self.labels, self.trained, len(self.class_names))
         if "second_phase" in self._state:  # what older versions saved has none
             phase.load_state_dict(self._state["second_phase"])
-        return phase.planted & phase.is_open
+        return phase
 
     @cached_property
     def _state(self) -> dict[str, Any]:

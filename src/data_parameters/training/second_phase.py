@@ -11,13 +11,14 @@ from torch import Tensor
 
 from data_parameters import TrainingDynamics, corrupt_labels
 from data_parameters.issues import planted_issues, planted_noise_rate
+from data_parameters.issues.planted import LEAST_PLANTED as LEAST_SEEN
 from data_parameters.training.batches import mixed
 from data_parameters.training.config import TrainConfig
 from data_parameters.training.labels import Labels
 
 __all__ = ["Judgement", "SecondPhase"]
 
-LEAST_PLANTED = 40
+LEAST_PLANTED = 60
 MOST_PLANTED = 0.1  # of a small data set
 PLANTING = 2  # keeps the draw apart from others of the same seed
 
@@ -62,7 +63,7 @@ class Judgement:
 class SecondPhase:
     """Planted labels until all labels are judged; the given ones, and who is left out, afterwards.
 
-    Where the data set is too small to plant 40 labels in a tenth of it, or there is one epoch only,
+    Where the data set is too small to plant 60 labels in a tenth of it, or there is one epoch only,
     there is no second phase.
 
     Args:
@@ -70,6 +71,11 @@ class SecondPhase:
         labels: Its labels.
         trained: Which instances it trains on, shape ``(N,)``.
         num_classes: C.
+
+    Attributes:
+        planted: Whose labels are wrong on purpose in the first phase, shape ``(N,)``.
+        planted_labels: The labels of the first phase, shape ``(N,)``.
+        judgement: How the labels were judged; ``None`` before.
     """
 
     def __init__(
@@ -80,7 +86,7 @@ class SecondPhase:
         self.planted = torch.zeros(len(trained), dtype=torch.bool)
         self.judgement: Judgement | None = None
         self._observed, self._predicted, self._least_predicted = False, 1.0, 1.0
-        self._planted_labels = labels.given.clone()
+        self.planted_labels = labels.given.clone()
         rows = trained.nonzero().flatten()
         num_planted = max(int(self.settings.planted * len(rows)), LEAST_PLANTED)
         most = max(self.settings.planted, MOST_PLANTED) * len(rows)
@@ -88,7 +94,7 @@ class SecondPhase:
             self.settings.run and num_planted <= most and num_classes > 1 and config.epochs > 1
         )
         if self.is_possible:
-            self._planted_labels[rows], self.planted[rows] = corrupt_labels(
+            self.planted_labels[rows], self.planted[rows] = corrupt_labels(
                 labels.given[rows],
                 (num_planted + 0.5) / len(rows),  # draws the whole number below
                 num_classes=num_classes,
@@ -98,7 +104,7 @@ class SecondPhase:
     @property
     def given(self) -> Tensor:
         """The labels to train on now, shape ``(N,)``."""
-        return self._planted_labels if self.judgement is None else self.labels.given
+        return self.planted_labels if self.judgement is None else self.labels.given
 
     @property
     def rows(self) -> Tensor:
@@ -116,7 +122,7 @@ class SecondPhase:
         predicted = dynamics.last_prediction.cpu()
         seen = self.planted & (predicted >= 0)
         if self.judgement is None and bool(seen.any()):
-            right = (predicted == self._planted_labels)[seen]
+            right = (predicted == self.planted_labels)[seen]
             self._observed = True
             self._predicted = float(right.float().mean())
             self._least_predicted = min(self._least_predicted, self._predicted)
@@ -169,7 +175,7 @@ class SecondPhase:
         scores = torch.where(self.trained, dynamics.clipped_margin.cpu(), torch.nan)
         arrays = scores.numpy(), self.planted.numpy()
         rate, left_out = None, torch.zeros_like(self.planted)
-        if int((self.planted & ~scores.isnan()).sum()) >= LEAST_PLANTED:
+        if int((self.planted & ~scores.isnan()).sum()) >= LEAST_SEEN:
             rate = planted_noise_rate(*arrays)
             left_out = torch.from_numpy(
                 planted_issues(
