@@ -73,7 +73,7 @@ def main() -> None:
             print(
                 f"{number}/{len(todo)} {line['cell']} {line['method']} {line['seed']}", flush=True
             )
-    text = tables.report(study, read(name))
+    text = tables.report(name, read(name))
     (RESULTS / f"effect_{name}.md").write_text(text, encoding="utf-8")
     print(text)
 

@@ -68,7 +68,8 @@ def summary() -> str:
         "standard error of differences of the same seeds. The default is instance parameters at "
         "1/64 a sample (1 at batch 64, 2 at the 128 of banking77 and CIFAR-100) with a second "
         f"phase; the best peer is the best of {', '.join(PEERS)} on that row, which nobody knows "
-        "beforehand. The last columns are those of the second phase, in % of the instances.\n\n"
+        "beforehand. The last columns are those of the second phase, in % of the instances. "
+        "`python benchmarks/effect_summary.py`\n\n"
         f"{markdown(header, rows)}"
     )
 
@@ -78,7 +79,7 @@ def difference(ours: Sequence[Record], others: Sequence[Record]) -> str:
     theirs = {record.seed: record.last for record in others}
     found = [record.last - theirs[record.seed] for record in ours]
     error = statistics.stdev(found) / len(found) ** 0.5 if len(found) > 1 else 0.0
-    return f"{statistics.fmean(found):+.1f} ± {error:.1f}"
+    return f"{statistics.fmean(found):+z.1f} ± {error:.1f}"
 
 
 def row(cell: str, by_method: dict[str, list[Record]], default: str) -> list[str]:
@@ -103,7 +104,7 @@ def row(cell: str, by_method: dict[str, list[Record]], default: str) -> list[str
         f"{last[default]:.1f}",
         difference(ours, chosen["cross-entropy"]),
         difference(ours, chosen[peer]),
-        f"{last[default] - mean(ours, lambda r: r.best):+.1f}",
+        f"{last[default] - mean(ours, lambda r: r.best):+z.1f}",
         f"{100 * mean(ours, lambda r: r.judged['rate']):.0f}",
         f"{100 * mean(ours, lambda r: r.judged['left_out']):.0f}",
         f"{100 * statistics.fmean(precise):.0f}" if precise else "",

@@ -3,19 +3,22 @@
 import statistics
 from collections.abc import Callable, Sequence
 
-from effect.studies import Study
+from effect.studies import STUDIES, Study
 from effect.training import Record
 from timing import markdown
 
 
-def report(study: Study, records: Sequence[Record]) -> str:
+def report(name: str, records: Sequence[Record]) -> str:
     """Accuracy at the end, of the selected and of the best epoch, and AUROC of the signals."""
+    study = STUDIES[name]
+    command = name.replace("-full", " --full")
     wanted = set(study.runs())
     records = [r for r in records if (r.cell, r.method, r.seed) in wanted]
     machines = " ".join(sorted({record.machine for record in records}))
     parts = [
         f"# {study.title}\n\n{machines} {len(records)} of {len(wanted)} runs; the mean over the "
-        f"seeds, at most {study.num_seeds}, ± their standard deviation.\n"
+        f"seeds, at most {study.num_seeds}, ± their standard deviation. "
+        f"`python benchmarks/effect_study.py {command}`\n"
     ]
     columns: dict[str, Callable[[Record], float | None]] = {
         "Test accuracy at the last epoch, %": lambda r: r.last,

@@ -21,7 +21,7 @@ RUN = [name for name in STUDIES if (RESULTS / "effect" / f"{name}.jsonl").exists
 
 @pytest.mark.parametrize("name", RUN)
 def test_tables_are_made_of_the_runs(name: str) -> None:
-    expected = tables.report(STUDIES[name], effect_summary.read(name))
+    expected = tables.report(name, effect_summary.read(name))
     assert (RESULTS / f"effect_{name}.md").read_text(encoding="utf-8") == expected
 
 
