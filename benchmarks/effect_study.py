@@ -34,7 +34,11 @@ def read(name: str) -> list[Record]:
     path = path_of(name)
     if not path.exists():
         return []
-    return [Record(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:  # an interruption left half a line
+        path.write_text(whole, encoding="utf-8")
+    return [Record(**json.loads(line)) for line in whole.splitlines()]
 
 
 def missing(study: Study, done: list[Record]) -> list[Key]:

@@ -65,6 +65,16 @@ def test_a_network_that_tells_nothing_apart_judges_nothing(seed: int) -> None:
     assert not planted_issues(planted.astype(int), scores, planted).any()
 
 
+@pytest.mark.parametrize("apart", [0.3, 0.5])
+def test_labels_that_are_not_learned_yet_are_hardly_ever_taken_for_wrong(apart: float) -> None:
+    planted = np.arange(4400) < 400
+    judged = 0
+    for seed in range(20):
+        scores = np.random.default_rng(seed).normal(np.where(planted, -apart, 0.0))
+        judged += bool(planted_issues(planted.astype(int), scores, planted).any())
+    assert judged <= 2  # where two standard errors alone let nearly all pass
+
+
 def test_scores_that_do_not_differ_judge_nothing() -> None:
     planted = np.arange(100) < 40
     assert planted_noise_rate(np.ones(100), planted) == 0.0

@@ -1,6 +1,8 @@
 """A second phase: judge the labels by planted ones, leave out the wrong ones, train afresh.
 
-The same steps as in `data-parameters train` with `--phase2.run`, in the loop of the study.
+The judgement is that of `data-parameters train` with `--phase2.run`. What differs: the program
+also lets temperatures of planted rows begin afresh where nobody is left out, and those left out
+keep theirs.
 
 Legend: N instances, R rows that are trained on.
 """

@@ -54,5 +54,6 @@ def _spread(values: list[float | None], decimals: int) -> str:
     found = [value for value in values if value is not None]
     if not found:
         return ""
-    deviation = statistics.stdev(found) if len(found) > 1 else 0.0
-    return f"{statistics.mean(found):.{decimals}f} ± {deviation:.{decimals}f}"
+    if len(found) == 1:
+        return f"{found[0]:.{decimals}f}"
+    return f"{statistics.mean(found):.{decimals}f} ± {statistics.stdev(found):.{decimals}f}"

@@ -3,6 +3,7 @@
 import csv
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,9 @@ def test_labels_are_judged_once_half_of_the_planted_ones_are_learned_by_heart() 
 @pytest.mark.parametrize(("latest", "first"), [(0.5, 4), (0.0, 1), (0.9, 8)])
 def test_labels_are_judged_in_time(latest: float, first: int) -> None:
     second = phase(latest=latest)
-    assert not any(second.is_due(epoch) for epoch in range(10))  # nothing was seen yet
+    # Also where no planted label was seen: no run ends on planted ones.
+    assert [second.is_due(epoch) for epoch in range(10)].index(True) == first
+    assert not second.is_due(9)
     second.observe(predicting(second, 0.1))
     due = [second.is_due(epoch) for epoch in range(10)]
     assert due == [first <= epoch < 9 for epoch in range(10)]
@@ -151,6 +154,9 @@ def test_a_run_on_noisy_digits(tmp_path: Path) -> None:
     assert found["noise_rate"] == pytest.approx(474 / 1297, abs=0.12)
     assert f"{left_out_count} instances are left out, and training begins again" in done.stdout
     assert f"Second phase: after epoch {begun} {left_out_count} instances were" in done.stdout
+    assert found["precision"] > 0.8
+    assert f"Of those left out {found['precision']:.0%} are wrong" in done.stdout
+    assert "σ finds" not in done.stdout  # temperatures of two phases do not compare
     with (folder / "instances.csv").open() as file:
         rows = list(csv.DictReader(file))
     left_out = np.array([row["left_out"] == "True" for row in rows])
@@ -200,10 +206,22 @@ def test_no_run_ends_on_planted_labels(tmp_path: Path) -> None:
     assert result["selected_epoch"] > result["second_phase"]["epoch"]
 
 
+def test_a_late_start_leaves_an_epoch_to_judge_by() -> None:
+    config = TrainConfig(
+        epochs=9, start_epoch=7, phase2=SecondPhaseConfig(run=True, planted=0.1, latest=0.5)
+    )
+    labels, trained = Labels(given=torch.arange(1000) % 4), torch.ones(1000, dtype=torch.bool)
+    second = SecondPhase(config, labels, trained, num_classes=4)
+    assert [epoch for epoch in range(7, 10) if second.is_due(epoch)] == [8]
+    last = SecondPhase(replace(config, start_epoch=8), labels, trained, num_classes=4)
+    assert not last.is_possible
+    assert torch.equal(last.given, labels.given)
+
+
 def test_one_epoch_plants_nothing(tmp_path: Path) -> None:
     done = run(*DIGITS, "--epochs", "1", "--schedule.milestones", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "there is no second phase" in done.stdout
+    assert "There is no second phase: judging the labels takes" in done.stdout
     assert not np.isnan(SavedRun.open(tmp_path / "r").instances["temperature"]).any()
 
 

@@ -18,6 +18,9 @@ LEAST_PLANTED = 40
 # Other labels have to lie above planted ones more often than chance has it, by so many standard
 # errors of the rank statistic: a network that has learned nothing tells nothing.
 LEAST_ERRORS = 2.0
+# Right labels have to lie above planted ones in so many of the pairs, as far as the estimate tells:
+# a network that has begun to learn takes hard labels for wrong ones.
+LEAST_ABOVE = 0.8
 # At most so many times the estimated number of wrong labels is cut.
 MOST_CUT = 1.5
 
@@ -44,9 +47,10 @@ def planted_noise_rate(scores: Column, planted: Column) -> float:
         planted: Which of them were planted, shape ``(N,)``, boolean.
 
     Returns:
-        The estimate, in [0, 1]. 0 where planted labels score no lower than others by more than
-        chance: the network has learned too little for them to say anything. A network that has
-        learned little, and tells them apart just so, overestimates.
+        The estimate, in [0, 1]. 0 where the network has learned too little for planted labels to
+        say anything: they score no lower than others by more than chance, or, going by the
+        estimate, fewer than 80 % of the pairs of a right and a planted label are in order. Labels
+        that it has not learned yet would pass for wrong ones, and short of that bound still do.
 
     Raises:
         ValueError: A shape does not fit, fewer than 40 instances with a score are planted, or all.
@@ -71,8 +75,10 @@ def planted_noise_rate(scores: Column, planted: Column) -> float:
     ratios = _share(others, thresholds, "right") / _share(wrong, thresholds, "right")
     rate = float(min(ratios.min(), 1.0))
     above = (_share(wrong, others, "left") + _share(wrong, others, "right")).mean() / 2
-    error = 1 / np.sqrt(12 * len(wrong))  # Mann and Whitney's, with many more others
-    return rate if above > 0.5 + LEAST_ERRORS * error else 0.0
+    num_wrong, num_others = len(wrong), len(others)
+    error = np.sqrt((num_wrong + num_others + 1) / (12 * num_wrong * num_others))  # Mann, Whitney
+    right_above = (above - rate / 2) / (1 - rate) if rate < 1 else 0.0
+    return rate if above > 0.5 + LEAST_ERRORS * error and right_above >= LEAST_ABOVE else 0.0
 
 
 def planted_threshold(scores: Column, planted: Column, *, cost: float = 1.0) -> float:
@@ -148,7 +154,8 @@ def planted_issues(
         A mask of shape ``(N,)``.
 
     Raises:
-        ValueError: As in :func:`planted_threshold`, or labels are no integers of that shape.
+        ValueError: As in :func:`planted_threshold`, labels are no integers of that shape, or the
+            least rate is not in [0, 1].
 
     Example:
         >>> import numpy as np
@@ -162,6 +169,8 @@ def planted_issues(
     References:
         As in :func:`planted_noise_rate`.
     """
+    if not 0 <= least_rate <= 1:
+        raise ValueError(f"`least_rate` should lie in [0, 1]. Found {least_rate}.")
     given = checked_labels(labels)
     column = checked_column("scores", scores, len(given))
     assert column is not None

@@ -108,8 +108,12 @@ def _facts(
     if run.labels.true is not None and int(run.labels.true[index]) >= 0:
         true = int(run.labels.true[index])
         yield f"True label, which the run knows: {names[true] if true < len(names) else true}."
+    second = run.second_phase
     if np.isnan(row.label_score):
-        yield "It was held out, excluded or never seen: nothing is known of it."
+        if second.is_open and bool(second.planted[index]):
+            yield "Its label is wrong on purpose as yet: nothing is known of the given one."
+        else:
+            yield "It was held out, excluded or never seen: nothing is known of it."
         return
     rank = int(np.flatnonzero(ranked.index == index)[0]) + 1
     verdict = "probably wrong" if row.is_label_issue else "no label issue"
@@ -119,7 +123,6 @@ def _facts(
     )
     if row.is_label_issue and row.predicted_label >= 0:
         yield f"Suggested label: {names[int(row.predicted_label)]}."
-    second = run.second_phase
     judged = second.judgement
     if judged is not None and bool(second.planted[index]):
         yield (

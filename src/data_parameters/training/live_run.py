@@ -32,7 +32,7 @@ from data_parameters.training.processes import Processes
 from data_parameters.training.result import Result, write_result
 from data_parameters.training.review import Review
 from data_parameters.training.run_folder import RunFolder
-from data_parameters.training.second_phase import SecondPhase
+from data_parameters.training.second_phase import LEAST_PLANTED, MOST_PLANTED, SecondPhase
 
 __all__ = ["LiveRun"]
 
@@ -313,7 +313,11 @@ class LiveRun:
         for review in self.reviews:
             say(str(review))
         if self.config.phase2.run and not self.second.is_possible:
-            say("Too few instances or epochs to judge the labels by: there is no second phase.")
+            say(
+                f"There is no second phase: judging the labels takes {LEAST_PLANTED} planted ones "
+                f"in {MOST_PLANTED:.0%} of the instances (or in `phase2.planted`), two classes, "
+                "and two epochs."
+            )
         for note in self.notes:
             say(note)
 

@@ -37,9 +37,11 @@ class Result:
         selected_epoch: The epoch with the best validation accuracy, or the last.
         selected_by: ``"validation"``, or ``"last epoch"`` where nothing was held out.
         selected: Test accuracy after the selected epoch.
-        auroc: Area under the ROC curve of σ against the wrong labels, where these are known.
+        auroc: Area under the ROC curve of σ against the wrong labels, where these are known
+            and no second phase left any out.
         average_precision: Average precision of the same.
-        second_phase: How the labels were judged, where the run has a second phase.
+        second_phase: How the labels were judged, where the run has a second phase; with precision
+            and recall of those left out, where it is known which labels are wrong.
     """
 
     folder: str
@@ -80,6 +82,11 @@ class Result:
                 f"Second phase: after epoch {judged['epoch']} {judged['num_left_out']:,} instances "
                 f"were left out; about {judged['noise_rate']:.1%} of the labels are wrong."
             )
+            if judged["precision"] is not None:
+                lines.append(
+                    f"Of those left out {judged['precision']:.0%} are wrong, and of the wrong ones "
+                    f"{judged['recall']:.0%} were left out."
+                )
         return [
             *lines,
             f"Everything is in {self.folder}.",
@@ -122,6 +129,7 @@ def write_result(
         candidates = [line for line in epochs if line["epoch"] > begun]
         selected = max(candidates, key=lambda line: line["validation_top1"])
         selected_by = "validation"
+    judged = judgement is not None and judgement.num_left_out > 0
     result = Result(
         folder=str(folder.path),
         epochs=last["epoch"],
@@ -130,8 +138,9 @@ def write_result(
         selected_epoch=selected["epoch"],
         selected_by=selected_by,
         selected=_accuracy(selected),
-        **_detection(parts, labels.groups(trained)),
-        second_phase=None if judgement is None else _plain(judgement),
+        # After a judgement the temperatures of two phases would be compared.
+        **({} if judged else _detection(parts, labels.groups(trained))),
+        second_phase=None if judgement is None else _plain(judgement, labels.groups(trained)),
     )
     save_weights(folder.path / "model.pt", weights)
     left_out = None if judgement is None else judgement.left_out
@@ -163,9 +172,17 @@ def _detection(parts: Parts, groups: dict[str, Tensor]) -> dict[str, float]:
     }
 
 
-def _plain(judgement: Judgement) -> dict[str, Any]:
+def _plain(judgement: Judgement, groups: dict[str, Tensor]) -> dict[str, Any]:
+    """As plain values; with precision and recall, where it is known which labels are wrong."""
     values = {name: value for name, value in vars(judgement).items() if name != "left_out"}
-    return {**values, "num_left_out": judgement.num_left_out}
+    found: dict[str, float | None] = {"precision": None, "recall": None}
+    if groups:
+        known = groups["clean"] | groups["corrupted"]
+        left_out, wrong = judgement.left_out[known], groups["corrupted"][known]
+        if bool(left_out.any()):
+            found["precision"] = float(wrong[left_out].float().mean())
+            found["recall"] = float(left_out[wrong].float().mean())
+    return {**values, "num_left_out": judgement.num_left_out, **found}
 
 
 def _write_tables(

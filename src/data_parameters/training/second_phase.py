@@ -63,8 +63,8 @@ class Judgement:
 class SecondPhase:
     """Planted labels until all labels are judged; the given ones, and who is left out, afterwards.
 
-    Where the data set is too small to plant 60 labels in a tenth of it, or there is one epoch only,
-    there is no second phase.
+    Where the data set is too small to plant 60 labels in a tenth of it (or in the share that is
+    asked for), or there is one epoch only, there is no second phase.
 
     Args:
         config: The run.
@@ -81,7 +81,8 @@ class SecondPhase:
     def __init__(
         self, config: TrainConfig, labels: Labels, trained: Tensor, num_classes: int
     ) -> None:
-        self.settings, self.epochs = config.phase2, config.epochs
+        self.settings = config.phase2
+        self.start_epoch, self.epochs = config.start_epoch, config.epochs
         self.labels, self.trained = labels, trained
         self.planted = torch.zeros(len(trained), dtype=torch.bool)
         self.judgement: Judgement | None = None
@@ -91,7 +92,10 @@ class SecondPhase:
         num_planted = max(int(self.settings.planted * len(rows)), LEAST_PLANTED)
         most = max(self.settings.planted, MOST_PLANTED) * len(rows)
         self.is_possible = (
-            self.settings.run and num_planted <= most and num_classes > 1 and config.epochs > 1
+            self.settings.run
+            and num_planted <= most
+            and num_classes > 1
+            and self.epochs - self.start_epoch > 1
         )
         if self.is_possible:
             self.planted_labels[rows], self.planted[rows] = corrupt_labels(
@@ -157,10 +161,11 @@ class SecondPhase:
             Whether the network has learned enough of the planted labels, or it is late; and no
             judgement is there yet.
         """
-        if not self.is_open or not self._observed or epoch >= self.epochs:
+        if not self.is_open or epoch >= self.epochs:
             return False
-        latest = min(max(1, round(self.settings.latest * self.epochs)), self.epochs - 1)
-        return epoch >= latest or self.learned >= self.settings.learned
+        latest = max(self.start_epoch + 1, round(self.settings.latest * self.epochs))
+        latest = min(latest, self.epochs - 1)
+        return epoch >= latest or (self._observed and self.learned >= self.settings.learned)
 
     def judge(self, dynamics: TrainingDynamics, epoch: int) -> Judgement:
         """Judge the labels; the same in every process.
