@@ -86,6 +86,7 @@ def main() -> None:
     else:
         found = [fit(8, folder=folder, resume_after=4)]
     torch.save(found, folder / f"{os.environ['RANK']}.pt")
+    torch.distributed.destroy_process_group()  # gloo's threads can abort a process that just exits
 
 
 if __name__ == "__main__":
