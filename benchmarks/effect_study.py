@@ -11,7 +11,9 @@ and goes on where it stopped. `cifar100`, `banking77` and `trec6` lie in `../sha
 import argparse
 import json
 import os
+import signal
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import torch
@@ -62,6 +64,8 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="run nothing")
     parser.add_argument("--full", action="store_true", help="the larger grid (cifar100), for a GPU")
     arguments = parser.parse_args()
+    if arguments.processes < 1:
+        parser.error(f"--processes should be at least 1. Found {arguments.processes}.")
     name = arguments.study + ("-full" if arguments.full else "")
     if name not in STUDIES:
         parser.error(f"`{arguments.study}` has no larger grid: it is whole. Leave out --full.")
@@ -69,14 +73,23 @@ def main() -> None:
     todo = [] if arguments.table else missing(study, read(name))
     path = path_of(name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(arguments.processes) as pool, path.open("a", encoding="utf-8") as file:
-        for number, done in enumerate(as_completed(pool.submit(run_one, k) for k in todo), start=1):
-            line = done.result()
-            file.write(json.dumps(line) + "\n")
-            file.flush()
-            print(
-                f"{number}/{len(todo)} {line['cell']} {line['method']} {line['seed']}", flush=True
-            )
+    quiet = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_DFL)}
+    with (
+        ProcessPoolExecutor(arguments.processes, **quiet) as pool,
+        path.open("a", encoding="utf-8") as file,
+    ):
+        try:
+            for number, done in enumerate(as_completed(pool.submit(run_one, k) for k in todo), 1):
+                line = done.result()
+                file.write(json.dumps(line) + "\n")
+                file.flush()
+                print(
+                    f"{number}/{len(todo)} {line['cell']} {line['method']} {line['seed']}",
+                    flush=True,
+                )
+        except (KeyboardInterrupt, BrokenProcessPool):  # Ctrl-C reaches the workers too
+            pool.shutdown(wait=False, cancel_futures=True)
+            parser.exit(130, "Interrupted. The same command goes on with what is missing.\n")
     text = tables.report(name, read(name))
     (RESULTS / f"effect_{name}.md").write_text(text, encoding="utf-8")
     print(text)

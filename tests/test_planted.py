@@ -75,6 +75,21 @@ def test_labels_that_are_not_learned_yet_are_hardly_ever_taken_for_wrong(apart: 
     assert judged <= 2  # where two standard errors alone let nearly all pass
 
 
+def test_a_network_that_is_known_to_have_learned_may_judge_by_less() -> None:
+    planted = np.arange(4400) < 400
+    scores = np.random.default_rng(0).normal(np.where(planted, -0.5, 0.0))
+    assert planted_noise_rate(scores, planted) == 0.0
+    rate = planted_noise_rate(scores, planted, least_auroc=0.0)
+    assert rate > 0.1
+    assert planted_threshold(scores, planted) == float("-inf")
+    cut = planted_threshold(scores, planted, cost=0.5, least_auroc=0.0)
+    left_out = planted_issues(planted.astype(int), scores, planted, least_auroc=0.0)
+    assert np.array_equal(left_out, (scores < cut) & ~planted)
+    assert left_out.any()
+    with pytest.raises(ValueError, match=r"`least_auroc` should lie in \[0, 1\]. Found 2"):
+        planted_noise_rate(scores, planted, least_auroc=2.0)
+
+
 def test_scores_that_do_not_differ_judge_nothing() -> None:
     planted = np.arange(100) < 40
     assert planted_noise_rate(np.ones(100), planted) == 0.0

@@ -60,11 +60,13 @@ BUDGETS = {
 class Cell:
     """A data set, a kind of noise and its fraction: ``digits/permute/0.4``.
 
+    In ``digits/blurred/2`` labels are right, and inputs carry noise of twice their deviation.
     The images of ``cifar100`` have 16 pixels a side, those of ``cifar100-full`` all 32.
     """
 
     data: str
-    noise: str  # a kind of `corrupt_labels`, "clean", or "human" or "weak" where the data bring it
+    # A kind of `corrupt_labels`, "clean", "blurred", or "human" or "weak" where the data bring it.
+    noise: str
     fraction: float = 0.0
 
     @classmethod
@@ -103,7 +105,14 @@ class Problem:
 def draw(cell: Cell, seed: int) -> Problem:
     """The same draw for every method: the seed chooses the noise and the rows held out."""
     inputs, given, true, test_inputs, test_labels, num_classes = _load(cell, seed)
-    if cell.noise not in ("clean", "human", "weak"):
+    if cell.noise == "blurred":
+        generator = torch.Generator().manual_seed(seed)
+        spread = cell.fraction * inputs.std()
+        inputs, test_inputs = (
+            clear + spread * torch.randn(clear.shape, generator=generator)
+            for clear in (inputs, test_inputs)
+        )
+    elif cell.noise not in ("clean", "human", "weak"):
         given, _ = corrupt_labels(
             true, cell.fraction, kind=cell.noise, num_classes=num_classes, seed=seed
         )

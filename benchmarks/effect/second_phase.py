@@ -15,9 +15,11 @@ from torch import Tensor
 
 from data_parameters import TrainingDynamics, corrupt_labels
 from data_parameters.issues import planted_issues, planted_noise_rate
+from data_parameters.issues.planted import LEAST_AUROC
 from effect.cells import Problem
 
-LEAST_PLANTED = 60  # as in the program
+LEAST_PLANTED = 60  # both as in the program
+BY_HEART = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,17 +125,20 @@ class Phases:
         """Planted rows get their labels back, and nothing is known against them."""
         rows = self.problem.train.to(dynamics.count.device)
         scores, planted = dynamics.clipped_margin[rows].cpu().numpy(), self.planted.numpy()
+        by_heart = learned >= settings.learned
+        least_auroc = LEAST_AUROC if learned < BY_HEART else 0.0
         below = planted_issues(
             self.problem.given[self.problem.train].cpu(),
             scores,
             planted,
             cost=settings.cost,
             least_rate=settings.least_rate,
+            least_auroc=least_auroc,
         )
         believed = torch.from_numpy(~below) | self.planted
-        by_heart = {"first": True, "kept": False}.get(settings.weights, learned >= settings.learned)
-        restarts = by_heart and not bool(believed.all())
-        return Judgement(epoch, planted_noise_rate(scores, planted), believed, restarts)
+        anew = {"first": True, "kept": False}.get(settings.weights, by_heart)
+        rate = planted_noise_rate(scores, planted, least_auroc=least_auroc)
+        return Judgement(epoch, rate, believed, restarts=anew and not bool(believed.all()))
 
     def _with_rivals(self, left_out: Tensor, dynamics: TrainingDynamics) -> tuple[Tensor, Tensor]:
         """Labels ``(N,)`` with those of rivals, and the rows that are believed or have a rival."""

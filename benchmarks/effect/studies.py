@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from effect.methods import (
+    A_SAMPLE,
     CAPACITIES,
     DEFAULT,
     JUDGEMENTS,
@@ -26,10 +27,7 @@ class Study:
     cells: tuple[str, ...]
     methods: tuple[str, ...]
     num_seeds: int
-
     num_main: int = 3
-    # The method that is the default of `data-parameters train` at the batch size of the study.
-    default: str = "instance lr 1, second phase"
 
     def runs(self) -> Iterator[tuple[str, str, int]]:
         """Cell, method and seed of each run: the main cells first, seed by seed."""
@@ -47,9 +45,8 @@ STUDIES = {
     "banking77": Study(
         "Sentences: banking77",
         tuple(f"banking77/{noise}" for noise in FULL_GRID),
-        (*METHODS, DEFAULT.name),
+        (*METHODS, A_SAMPLE.name),
         num_seeds=5,
-        default=DEFAULT.name,
     ),
     "trec6": Study(
         "Questions: trec6",
@@ -61,9 +58,8 @@ STUDIES = {
     "cifar100": Study(
         "CIFAR-100, 10 classes, 16 pixels a side",
         tuple(f"cifar100/{noise}" for noise in ("permute/0.4", "human", "clean")),
-        (*METHODS, DEFAULT.name),
+        (*METHODS, A_SAMPLE.name),
         num_seeds=3,
-        default=DEFAULT.name,
     ),
     "cifar100-full": Study(
         "CIFAR-100, 10 classes, 32 pixels a side",
@@ -95,6 +91,13 @@ STUDIES = {
         ),
         tuple(JUDGEMENTS),
         num_seeds=2,
+    ),
+    "blurred": Study(
+        "Clean labels of blurred inputs",
+        tuple(f"{data}/blurred/{blur}" for data in ("digits", "trec6") for blur in (1, 2, 3, 5)),
+        ("cross-entropy", "cross-entropy, second phase", DEFAULT),
+        num_seeds=3,
+        num_main=8,
     ),
     "regimes": Study(
         "Digits: ways of training", ("digits/permute/0.4",), tuple(REGIMES), num_seeds=3

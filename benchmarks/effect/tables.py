@@ -24,6 +24,7 @@ def report(name: str, records: Sequence[Record]) -> str:
         "Test accuracy at the last epoch, %": lambda r: r.last,
         "Test accuracy of the epoch that noisy validation labels select, %": lambda r: r.selected,
         "Test accuracy of the best epoch, %, which needs clean labels to choose": lambda r: r.best,
+        "Instances left out by the second phase, %": lambda r: _percent(r.judged.get("left_out")),
         "AUROC of σ": lambda r: r.auroc.get("temperature"),
         "AUROC of the mean margin": lambda r: r.auroc.get("margin"),
     }
@@ -48,6 +49,10 @@ def named(cell: str, study: Study) -> str:
     """The noise, and the data set where the study has several."""
     data = {each.split("/")[0] for each in study.cells}
     return (cell if len(data) > 1 else cell.split("/", 1)[1]).replace("/", " ")
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _spread(values: list[float | None], decimals: int) -> str:

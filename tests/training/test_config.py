@@ -11,6 +11,8 @@ from data_parameters.training.config import (
     NoiseConfig,
     RuntimeConfig,
     ScheduleConfig,
+    TableConfig,
+    TemperatureConfig,
     TrainConfig,
 )
 from data_parameters.training.config_file import (
@@ -19,7 +21,7 @@ from data_parameters.training.config_file import (
     differences,
     read_config,
 )
-from data_parameters.training.recipes import RECIPES
+from data_parameters.training.recipes import DEFAULT, RECIPES
 from data_parameters.training.schedule import lr_factor
 
 
@@ -90,6 +92,22 @@ def test_published_settings() -> None:
     assert (cifar.instances.lr, cifar.instances.weight_decay) == (0.2, 0.0)
     assert (imagenet.classes.lr, imagenet.classes.weight_decay) == (0.1, 1e-4)
     assert (joint.instances.lr, joint.instances.weight_decay) == (0.8, 1e-8)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "mean_rate", "sample_rate"),
+    [(16, 1 / 4, 1 / 64), (64, 1.0, 1 / 64), (128, 1.0, 1 / 128)],
+)
+def test_the_rate_of_instances_where_none_is_named(
+    batch_size: int, mean_rate: float, sample_rate: float
+) -> None:
+    config = TrainConfig(batch_size=batch_size)
+    assert (config.lr_class, config.lr_instance) == (0.1, mean_rate)
+    assert replace(config, tables=TableConfig(per_sample=True)).lr_instance == sample_rate
+    assert replace(config, tables=TableConfig(optimizer="adamw")).lr_instance == 0.1
+    named = replace(config, instances=TemperatureConfig(lr=0.3), classes=TemperatureConfig(lr=0.4))
+    assert (named.lr_class, named.lr_instance) == (0.4, 0.3)
+    assert replace(DEFAULT, batch_size=batch_size).lr_instance == sample_rate
 
 
 def test_schedules() -> None:

@@ -117,6 +117,25 @@ def test_labels_are_judged_once_half_of_the_planted_ones_are_learned_by_heart() 
     assert again.learned == second.learned
 
 
+@pytest.mark.parametrize(("share", "judges"), [(0.4, False), (0.6, True)])
+def test_who_learned_half_by_heart_judges_where_planted_labels_are_hardly_told_apart(
+    share: float, judges: bool
+) -> None:
+    second = phase(learned=0.3)
+    noise = torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    shift = noise - 0.5 * second.planted  # two of three pairs in order
+    logits = shift.unsqueeze(1) * torch.nn.functional.one_hot(second.given, 4)
+    dynamics = TrainingDynamics(1000)
+    dynamics.update(logits, second.given, torch.arange(1000))
+    for predicted in (0.0, share):
+        second.observe(predicting(second, predicted))
+    found = second.judge(dynamics, 5)
+    assert found.learned == pytest.approx(share, abs=0.01)
+    assert found.noise_rate is not None
+    assert (found.noise_rate > 0) == judges
+    assert bool(found.left_out.any()) == judges
+
+
 @pytest.mark.parametrize(("latest", "first"), [(0.5, 4), (0.0, 1), (0.9, 8)])
 def test_labels_are_judged_in_time(latest: float, first: int) -> None:
     second = phase(latest=latest)
@@ -159,7 +178,11 @@ def test_a_run_on_noisy_digits(tmp_path: Path) -> None:
     assert "σ finds" not in done.stdout  # temperatures of two phases do not compare
     with (folder / "instances.csv").open() as file:
         rows = list(csv.DictReader(file))
-    left_out = np.array([row["left_out"] == "True" for row in rows])
+    left_out, planted = (
+        np.array([row[name] == "True" for row in rows]) for name in ("left_out", "planted")
+    )
+    assert planted.sum() == 60
+    assert not left_out[planted].any()
     wrong = np.array([row["given_label"] != row["true_label"] for row in rows])
     assert left_out.sum() == left_out_count
     assert wrong[left_out].mean() > 0.8

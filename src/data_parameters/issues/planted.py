@@ -18,14 +18,14 @@ LEAST_PLANTED = 40
 # Other labels have to lie above planted ones more often than chance has it, by so many standard
 # errors of the rank statistic: a network that has learned nothing tells nothing.
 LEAST_ERRORS = 2.0
-# Right labels have to lie above planted ones in so many of the pairs, as far as the estimate tells:
-# a network that has begun to learn takes hard labels for wrong ones.
-LEAST_ABOVE = 0.8
+LEAST_AUROC = 0.8
 # At most so many times the estimated number of wrong labels is cut.
 MOST_CUT = 1.5
 
 
-def planted_noise_rate(scores: Column, planted: Column) -> float:
+def planted_noise_rate(
+    scores: Column, planted: Column, *, least_auroc: float = LEAST_AUROC
+) -> float:
     r"""Share of wrong labels among the others, from how planted ones score.
 
     Give a few instances a wrong label on purpose (:func:`corrupt_labels`), train on all, and
@@ -45,15 +45,19 @@ def planted_noise_rate(scores: Column, planted: Column) -> float:
         scores: Margins or label quality scores of all instances, shape ``(N,)``; NaN where never
             seen.
         planted: Which of them were planted, shape ``(N,)``, boolean.
+        least_auroc: The share of pairs of a right and a planted label that have to be in order,
+            going by the estimate. A network that has begun to learn takes labels that it has not
+            learned yet for wrong ones, and short of this bound still does. 0 for a network that
+            is known to have learned more than that.
 
     Returns:
         The estimate, in [0, 1]. 0 where the network has learned too little for planted labels to
-        say anything: they score no lower than others by more than chance, or, going by the
-        estimate, fewer than 80 % of the pairs of a right and a planted label are in order. Labels
-        that it has not learned yet would pass for wrong ones, and short of that bound still do.
+        say anything: they score no lower than others by more than chance, or the pairs in order
+        are too few.
 
     Raises:
-        ValueError: A shape does not fit, fewer than 40 instances with a score are planted, or all.
+        ValueError: A shape does not fit, fewer than 40 instances with a score are planted, or all,
+            or the least AUROC is not in [0, 1].
 
     Example:
         >>> import numpy as np
@@ -69,6 +73,8 @@ def planted_noise_rate(scores: Column, planted: Column) -> float:
         Blanchard, Lee and Scott, "Semi-Supervised Novelty Detection", JMLR 2010 (the share of one
         distribution in another as the least ratio).
     """
+    if not 0 <= least_auroc <= 1:
+        raise ValueError(f"`least_auroc` should lie in [0, 1]. Found {least_auroc}.")
     others, wrong = _apart(scores, planted)
     least = max(0.2, LEAST_BELOW / len(wrong))
     thresholds = np.quantile(wrong, np.linspace(least, 1.0, 81))
@@ -77,11 +83,13 @@ def planted_noise_rate(scores: Column, planted: Column) -> float:
     above = (_share(wrong, others, "left") + _share(wrong, others, "right")).mean() / 2
     num_wrong, num_others = len(wrong), len(others)
     error = np.sqrt((num_wrong + num_others + 1) / (12 * num_wrong * num_others))  # Mann, Whitney
-    right_above = (above - rate / 2) / (1 - rate) if rate < 1 else 0.0
-    return rate if above > 0.5 + LEAST_ERRORS * error and right_above >= LEAST_ABOVE else 0.0
+    auroc = (above - rate / 2) / (1 - rate) if rate < 1 else 0.0  # of the right ones alone
+    return rate if above > 0.5 + LEAST_ERRORS * error and auroc >= least_auroc else 0.0
 
 
-def planted_threshold(scores: Column, planted: Column, *, cost: float = 1.0) -> float:
+def planted_threshold(
+    scores: Column, planted: Column, *, cost: float = 1.0, least_auroc: float = LEAST_AUROC
+) -> float:
     r"""Where to cut scores so that the fewest labels are misjudged, from how planted ones score.
 
     With the share :math:`\pi` of :func:`planted_noise_rate`, the threshold :math:`t` minimises
@@ -96,6 +104,7 @@ def planted_threshold(scores: Column, planted: Column, *, cost: float = 1.0) -> 
             seen.
         planted: Which of them were planted, shape ``(N,)``, boolean.
         cost: Cost of a right label that is taken for wrong, against that of a wrong one missed.
+        least_auroc: As in :func:`planted_noise_rate`.
 
     Returns:
         The threshold: wrong labels lie below it. Minus infinity where cutting nothing is best.
@@ -117,7 +126,7 @@ def planted_threshold(scores: Column, planted: Column, *, cost: float = 1.0) -> 
     if not 0 < cost < float("inf"):
         raise ValueError(f"`cost` should be above 0 and finite. Found {cost}.")
     others, wrong = _apart(scores, planted)
-    rate = planted_noise_rate(scores, planted)
+    rate = planted_noise_rate(scores, planted, least_auroc=least_auroc)
     thresholds = np.quantile(others, np.linspace(0.0, 1.0, 501), method="lower")
     of_wrong = _share(wrong, thresholds, "left")
     below = _share(others, thresholds, "left")
@@ -136,6 +145,7 @@ def planted_issues(
     *,
     cost: float = 0.5,
     least_rate: float = 0.05,
+    least_auroc: float = LEAST_AUROC,
 ) -> npt.NDArray[np.bool_]:
     """Which labels to leave out of the training, from how planted ones score.
 
@@ -149,6 +159,7 @@ def planted_issues(
         planted: Which were planted, shape ``(N,)``, boolean. They are not left out.
         cost: As in :func:`planted_threshold`.
         least_rate: Estimated share of wrong labels below which none is left out.
+        least_auroc: As in :func:`planted_noise_rate`.
 
     Returns:
         A mask of shape ``(N,)``.
@@ -175,10 +186,11 @@ def planted_issues(
     column = checked_column("scores", scores, len(given))
     assert column is not None
     mask = np.asarray(planted)
-    rate = planted_noise_rate(column, mask)
+    rate = planted_noise_rate(column, mask, least_auroc=least_auroc)
     if rate == 0 or rate < least_rate:
         return np.zeros(len(given), dtype=bool)
-    below = (column < planted_threshold(column, mask, cost=cost)) & ~mask
+    threshold = planted_threshold(column, mask, cost=cost, least_auroc=least_auroc)
+    below = (column < threshold) & ~mask
     _, classes = np.unique(given, return_inverse=True)
     judged = ~np.isnan(column) & ~mask
     share = np.bincount(classes, below) / np.maximum(np.bincount(classes, judged), 1)

@@ -19,6 +19,8 @@ __all__ = [
     "TrainConfig",
 ]
 
+DEFAULT_LR = 0.1  # of log-temperatures
+
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseConfig:
@@ -113,14 +115,16 @@ class TemperatureConfig:
     init: float | None = None
     """First temperature: 1, or 1/20 for instances that join a class table."""
 
-    lr: float = 0.1
-    """Learning rate of the log-temperatures; no schedule changes it."""
+    lr: float | None = None
+    """Learning rate of the log-temperatures; no schedule changes it. None: 0.1, for instances
+    under SparseSGD 1, and for batches below 64 as much a sample as at 64."""
 
     weight_decay: float = 0.0
     """Pull towards temperature 1, once for each occurrence."""
 
     def __post_init__(self) -> None:
-        _above_zero("lr of a table", self.lr)
+        if self.lr is not None:
+            _above_zero("lr of a table", self.lr)
         _in_range("weight_decay of a table", self.weight_decay, 0.0, float("inf"))
         if self.init is not None:
             _above_zero("init of a table", self.init)
@@ -344,6 +348,23 @@ class TrainConfig:
             (True, True): "class and instance parameters",
         }
         return levels[self.classes.learn, self.instances.learn]
+
+    @property
+    def lr_class(self) -> float:
+        """Learning rate of the class table."""
+        return DEFAULT_LR if self.classes.lr is None else self.classes.lr
+
+    @property
+    def lr_instance(self) -> float:
+        """Learning rate of the instance table."""
+        if self.instances.lr is not None:
+            return self.instances.lr
+        if self.tables.optimizer != "sgd":
+            return DEFAULT_LR
+        # At batch 16 a rate of 1 ruins a run, and as much a sample as at 64 does not; at 128 that
+        # is too much for clean labels (docs/how_to_set.md).
+        rate = min(1.0, self.batch_size / 64)
+        return rate / self.batch_size if self.tables.per_sample else rate
 
 
 def _in_range(name: str, value: float, low: float, high: float) -> None:

@@ -216,7 +216,7 @@ class LiveRun:
                         self.data,
                         self.trained,
                         weights,
-                        self.second.judgement,
+                        self.second,
                     )
                 )
             if self.processes.is_first:

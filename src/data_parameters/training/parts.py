@@ -141,8 +141,8 @@ def build_parts(
             device=device,
         )
         groups = parts.data_parameters.param_groups(
-            lr_class=classes.lr,
-            lr_instance=instances.lr,
+            lr_class=config.lr_class,
+            lr_instance=config.lr_instance,
             weight_decay_class=classes.weight_decay,
             weight_decay_instance=instances.weight_decay,
         )

@@ -16,10 +16,9 @@ from data_parameters.training.models import ModelConfig
 
 __all__ = ["DEFAULT", "RECIPES"]
 
-# What `data-parameters train` starts from where nothing else is named (docs/how_to_set.md): a rate
-# of 1 at batch 64, and the same temperatures at any other.
+# What `data-parameters train` starts from where nothing else is named (docs/how_to_set.md).
 DEFAULT = TrainConfig(
-    instances=TemperatureConfig(learn=True, lr=1 / 64),
+    instances=TemperatureConfig(learn=True),
     tables=TableConfig(per_sample=True),
     phase2=SecondPhaseConfig(run=True),
 )

@@ -20,7 +20,7 @@ from data_parameters.training.parts import Parts
 from data_parameters.training.plots import plot_accuracy, plot_temperature
 from data_parameters.training.run_folder import RunFolder
 from data_parameters.training.saved_run import dynamics_columns
-from data_parameters.training.second_phase import Judgement
+from data_parameters.training.second_phase import Judgement, SecondPhase
 
 __all__ = ["Result", "write_result"]
 
@@ -103,7 +103,7 @@ def write_result(
     data: TrainingData,
     trained: Tensor,
     weights: dict[str, Any],
-    judgement: Judgement | None = None,
+    second: SecondPhase,
 ) -> Result:
     """Write weights, tables and plots of a run that has ended.
 
@@ -115,11 +115,12 @@ def write_result(
         data: Its data.
         trained: Which instances it trained on, shape ``(N,)``.
         weights: Those of its model.
-        judgement: What its first phase said of the labels, if it had one.
+        second: Its planted labels, and how labels were judged by them.
 
     Returns:
         The result.
     """
+    judgement = second.judgement
     epochs = folder.metrics("epoch")
     last = epochs[-1]
     selected, selected_by = last, "last epoch"
@@ -143,8 +144,10 @@ def write_result(
         second_phase=None if judgement is None else _plain(judgement, labels.groups(trained)),
     )
     save_weights(folder.path / "model.pt", weights)
-    left_out = None if judgement is None else judgement.left_out
-    _write_tables(folder, parts, labels, data, left_out)
+    judged_columns = (
+        {} if judgement is None else {"planted": second.planted, "left_out": judgement.left_out}
+    )
+    _write_tables(folder, parts, labels, data, judged_columns)
     _plot(folder.path, epochs, labels.groups(trained))
     folder.write_json("result.json", asdict(result))
     return result
@@ -190,7 +193,7 @@ def _write_tables(
     parts: Parts,
     labels: Labels,
     data: TrainingData,
-    left_out: Tensor | None,
+    judged: dict[str, Tensor],
 ) -> None:
     tables = parts.data_parameters
     if tables is not None and tables.class_temperature is not None:
@@ -206,7 +209,7 @@ def _write_tables(
         "true_label": labels.true,
         "temperature": None if tables is None else tables.instance_temperature,
         **({} if parts.dynamics is None else dynamics_columns(parts.dynamics)),
-        "left_out": left_out,
+        **judged,
     }
     values = {name: value.tolist() for name, value in columns.items() if value is not None}
     folder.write_table(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from data_parameters import TrainingDynamics, corrupt_labels
 from data_parameters.issues import planted_issues, planted_noise_rate
+from data_parameters.issues.planted import LEAST_AUROC
 from data_parameters.issues.planted import LEAST_PLANTED as LEAST_SEEN
 from data_parameters.training.batches import mixed
 from data_parameters.training.config import TrainConfig
@@ -20,6 +21,8 @@ __all__ = ["Judgement", "SecondPhase"]
 
 LEAST_PLANTED = 60
 MOST_PLANTED = 0.1  # of a small data set
+# Who has learned so many of the planted labels has learned what it can of the right ones.
+BY_HEART = 0.5
 PLANTING = 2  # keeps the draw apart from others of the same seed
 
 
@@ -180,14 +183,17 @@ class SecondPhase:
         scores = torch.where(self.trained, dynamics.clipped_margin.cpu(), torch.nan)
         arrays = scores.numpy(), self.planted.numpy()
         rate, left_out = None, torch.zeros_like(self.planted)
+        by_heart = self.learned >= self.settings.learned
+        least_auroc = LEAST_AUROC if self.learned < BY_HEART else 0.0
         if int((self.planted & ~scores.isnan()).sum()) >= LEAST_SEEN:
-            rate = planted_noise_rate(*arrays)
+            rate = planted_noise_rate(*arrays, least_auroc=least_auroc)
             left_out = torch.from_numpy(
                 planted_issues(
                     self.labels.given,
                     *arrays,
                     cost=self.settings.cost,
                     least_rate=self.settings.least_rate,
+                    least_auroc=least_auroc,
                 )
             )
         return Judgement(
@@ -195,7 +201,7 @@ class SecondPhase:
             noise_rate=rate,
             learned=self.learned,
             # Nothing in the labels that are kept makes a network forget those that are left out.
-            restarts=bool(left_out.any()) and self.learned >= self.settings.learned,
+            restarts=bool(left_out.any()) and by_heart,
             left_out=left_out,
         )
 
