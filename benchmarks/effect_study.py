@@ -2,6 +2,7 @@
 
     python benchmarks/effect_study.py digits          # run what is missing, then write the tables
     python benchmarks/effect_study.py digits --table  # write the tables of what is there
+    python benchmarks/effect_study.py digits --results build/again  # all of it anew, beside them
     python benchmarks/effect_study.py cifar100 --full # the larger grid, for a GPU
 
 A run is a line in `benchmarks/results/effect/STUDY.jsonl`. A study can be interrupted at any time
@@ -28,12 +29,7 @@ from timing import RESULTS, machine
 Key = tuple[str, str, int]
 
 
-def path_of(name: str) -> Path:
-    return RESULTS / "effect" / f"{name}.jsonl"
-
-
-def read(name: str) -> list[Record]:
-    path = path_of(name)
+def read(path: Path) -> list[Record]:
     if not path.exists():
         return []
     text = path.read_text(encoding="utf-8")
@@ -57,41 +53,46 @@ def run_one(key: Key) -> dict[str, object]:
     return {**to_line(record), "machine": machine() + gpu}
 
 
+def run_all(todo: list[Key], path: Path, processes: int) -> None:
+    quiet = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_DFL)}
+    with ProcessPoolExecutor(processes, **quiet) as pool, path.open("a", encoding="utf-8") as file:
+        try:
+            for number, done in enumerate(as_completed(pool.submit(run_one, k) for k in todo), 1):
+                line = done.result()
+                file.write(json.dumps(line) + "\n")
+                file.flush()
+                name = f"{line['cell']} {line['method']} {line['seed']}"
+                print(f"{number}/{len(todo)} {name}", flush=True)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # or the rest would run for nothing
+            raise
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study", choices=[name for name in STUDIES if not name.endswith("-full")])
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--table", action="store_true", help="run nothing")
     parser.add_argument("--full", action="store_true", help="the larger grid (cifar100), for a GPU")
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, help="folder of runs and tables (%(default)s)"
+    )
     arguments = parser.parse_args()
     if arguments.processes < 1:
         parser.error(f"--processes should be at least 1. Found {arguments.processes}.")
     name = arguments.study + ("-full" if arguments.full else "")
     if name not in STUDIES:
         parser.error(f"`{arguments.study}` has no larger grid: it is whole. Leave out --full.")
-    study = STUDIES[name]
-    todo = [] if arguments.table else missing(study, read(name))
-    path = path_of(name)
+    path = arguments.results / "effect" / f"{name}.jsonl"
+    todo = missing(STUDIES[name], read(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    quiet = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_DFL)}
-    with (
-        ProcessPoolExecutor(arguments.processes, **quiet) as pool,
-        path.open("a", encoding="utf-8") as file,
-    ):
+    if todo and not arguments.table:
         try:
-            for number, done in enumerate(as_completed(pool.submit(run_one, k) for k in todo), 1):
-                line = done.result()
-                file.write(json.dumps(line) + "\n")
-                file.flush()
-                print(
-                    f"{number}/{len(todo)} {line['cell']} {line['method']} {line['seed']}",
-                    flush=True,
-                )
+            run_all(todo, path, arguments.processes)
         except (KeyboardInterrupt, BrokenProcessPool):  # Ctrl-C reaches the workers too
-            pool.shutdown(wait=False, cancel_futures=True)
             parser.exit(130, "Interrupted. The same command goes on with what is missing.\n")
-    text = tables.report(name, read(name))
-    (RESULTS / f"effect_{name}.md").write_text(text, encoding="utf-8")
+    text = tables.report(name, read(path))
+    (arguments.results / f"effect_{name}.md").write_text(text, encoding="utf-8")
     print(text)
 
 

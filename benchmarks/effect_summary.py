@@ -5,7 +5,6 @@
 Reads `benchmarks/results/effect/*.jsonl`, which `effect_study.py` writes; trains nothing.
 """
 
-import json
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+import effect_study
 from effect.methods import DEFAULT
 from effect.studies import STUDIES
 from effect.training import Record
@@ -27,9 +27,7 @@ COLOURS = ("#D55E00", "#E69F00", "#0072B2", "#009E73")
 
 
 def read(study: str) -> list[Record]:
-    path = RESULTS / "effect" / f"{study}.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return [Record(**json.loads(line)) for line in lines]
+    return effect_study.read(RESULTS / "effect" / f"{study}.jsonl")
 
 
 def mean(records: Sequence[Record], of: Callable[[Record], float]) -> float:
@@ -67,7 +65,7 @@ def summary() -> str:
     ]
     return (
         "# The default against cross-entropy and the best peer\n\n"
-        "Test accuracy at the last epoch, %, means over the seeds that all four have, and ± the "
+        "Test accuracy at the last epoch, %, means over the seeds that all have, and ± the "
         "standard error of differences of the same seeds. The default is instance parameters at "
         "a rate of 1, which is that of the program at these batches of 64 and 128, with a second "
         f"phase; the best peer is the best of {', '.join(PEERS)} on that row, which nobody knows "
@@ -90,7 +88,7 @@ def difference(ours: Sequence[Record], others: Sequence[Record]) -> str:
 
 def row(cell: str, by_method: dict[str, list[Record]]) -> list[str]:
     seeds = {record.seed for record in by_method[DEFAULT]}
-    for method in ("cross-entropy", "instance lr 1", *PEERS):
+    for method in ("cross-entropy", JUDGED, "instance lr 1", *PEERS):
         seeds &= {record.seed for record in by_method[method]}
     chosen = {
         method: [record for record in records if record.seed in seeds]
@@ -106,7 +104,7 @@ def row(cell: str, by_method: dict[str, list[Record]]) -> list[str]:
         f"{data}, {noise.replace('/', ' ')}",
         str(len(seeds)),
         f"{last['cross-entropy']:.1f}",
-        f"{last[JUDGED]:.1f}" if JUDGED in last else "",
+        f"{last[JUDGED]:.1f}",
         f"{last['instance lr 1']:.1f}",
         f"{last[DEFAULT]:.1f}",
         f"{last[peer]:.1f} ({peer})",

@@ -32,6 +32,28 @@ def test_the_rate_of_labels_that_are_wrong_like_planted_ones(rate: float, seed: 
     assert 0.85 * rate - 0.02 < found < rate + 0.03
 
 
+@pytest.mark.parametrize(("num_classes", "rate"), [(2, 0.1), (2, 0.3), (3, 0.4), (6, 0.6)])
+def test_planted_labels_of_few_classes_come_out_right_by_chance(
+    num_classes: int, rate: float
+) -> None:
+    generator = np.random.default_rng(0)
+    size = 8000
+    planted = np.arange(size) < 400
+    true = generator.integers(num_classes, size=size)
+
+    def moved(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        return (labels + generator.integers(1, num_classes, size=size)) % num_classes
+
+    given = np.where(generator.random(size) < rate, moved(true), true)
+    wrong = np.where(planted, moved(given), given) != true
+    scores = generator.normal(np.where(wrong, -1.5, 1.0), 0.7).clip(max=1.0)
+    found = planted_noise_rate(scores, planted, num_classes=num_classes)
+    assert 0.8 * rate < found < rate + 0.03
+    left_out = planted_issues(given, scores, planted, num_classes=num_classes)
+    assert left_out.mean() == pytest.approx(rate, abs=0.08)
+    assert wrong[left_out].mean() > 0.8
+
+
 @pytest.mark.parametrize("rate", [0.1, 0.4, 0.8])
 def test_the_threshold_misjudges_hardly_more_than_the_best_one(rate: float) -> None:
     scores, planted, wrong = margins(rate, 0)
@@ -88,6 +110,8 @@ def test_a_network_that_is_known_to_have_learned_may_judge_by_less() -> None:
     assert left_out.any()
     with pytest.raises(ValueError, match=r"`least_auroc` should lie in \[0, 1\]. Found 2"):
         planted_noise_rate(scores, planted, least_auroc=2.0)
+    with pytest.raises(ValueError, match=r"`num_classes` should be at least 2. Found 1"):
+        planted_noise_rate(scores, planted, num_classes=1)
 
 
 def test_scores_that_do_not_differ_judge_nothing() -> None:

@@ -123,21 +123,27 @@ class Phases:
         self, settings: SecondPhase, epoch: int, learned: float, dynamics: TrainingDynamics
     ) -> Judgement:
         """Planted rows get their labels back, and nothing is known against them."""
-        rows = self.problem.train.to(dynamics.count.device)
-        scores, planted = dynamics.clipped_margin[rows].cpu().numpy(), self.planted.numpy()
+        problem = self.problem
+        rows = problem.train.to(dynamics.count.device)
+        scores = dynamics.clipped_margin[rows].cpu()
+        scores = torch.where(scores.isfinite(), scores, torch.nan).numpy()  # or a run blew up
+        planted = self.planted.numpy()
         by_heart = learned >= settings.learned
         least_auroc = LEAST_AUROC if learned < BY_HEART else 0.0
         below = planted_issues(
-            self.problem.given[self.problem.train].cpu(),
+            problem.given[problem.train].cpu(),
             scores,
             planted,
             cost=settings.cost,
             least_rate=settings.least_rate,
+            num_classes=problem.num_classes,
             least_auroc=least_auroc,
         )
         believed = torch.from_numpy(~below) | self.planted
         anew = {"first": True, "kept": False}.get(settings.weights, by_heart)
-        rate = planted_noise_rate(scores, planted, least_auroc=least_auroc)
+        rate = planted_noise_rate(
+            scores, planted, num_classes=problem.num_classes, least_auroc=least_auroc
+        )
         return Judgement(epoch, rate, believed, restarts=anew and not bool(believed.all()))
 
     def _with_rivals(self, left_out: Tensor, dynamics: TrainingDynamics) -> tuple[Tensor, Tensor]:

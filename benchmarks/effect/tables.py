@@ -25,7 +25,8 @@ def report(name: str, records: Sequence[Record]) -> str:
         "Test accuracy of the epoch that noisy validation labels select, %": lambda r: r.selected,
         "Test accuracy of the best epoch, %, which needs clean labels to choose": lambda r: r.best,
         "Instances left out by the second phase, %": lambda r: _percent(r.judged.get("left_out")),
-        "AUROC of σ": lambda r: r.auroc.get("temperature"),
+        # Those left out have their temperatures of the first phase: two phases do not compare.
+        "AUROC of σ": lambda r: None if r.judged.get("left_out") else r.auroc.get("temperature"),
         "AUROC of the mean margin": lambda r: r.auroc.get("margin"),
     }
     for title, column in columns.items():
@@ -40,8 +41,9 @@ def report(name: str, records: Sequence[Record]) -> str:
             ]
             if any(cells):
                 rows.append([method, *cells])
-        names = [named(cell, study) for cell in study.cells]
-        parts.append(f"## {title}\n\n" + markdown(["method", *names], rows))
+        if rows:
+            names = [named(cell, study) for cell in study.cells]
+            parts.append(f"## {title}\n\n" + markdown(["method", *names], rows))
     return "\n".join(parts)
 
 

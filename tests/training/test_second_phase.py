@@ -90,6 +90,21 @@ def test_planted_labels_that_were_never_seen_judge_nothing() -> None:
     assert "Too few planted labels were seen" in str(judgement)
 
 
+def test_margins_that_overflow_say_nothing() -> None:
+    second = phase()
+    wrong = (torch.arange(1000) % 5 == 0) & ~second.planted & second.trained
+    dynamics = seen(second, wrong)
+    expected = second.judge(dynamics, 3)
+    blown_up = wrong.nonzero().flatten()[:5]
+    huge = -1e38 * torch.nn.functional.one_hot(second.given[blown_up], 4)
+    for _ in range(5):
+        dynamics.update(huge, second.given[blown_up], blown_up)
+    assert dynamics.clipped_margin[blown_up].isinf().all()
+    found = second.judge(dynamics, 3)
+    assert not found.left_out[blown_up].any()
+    assert found.noise_rate == pytest.approx(expected.noise_rate, abs=0.02)
+
+
 def predicting(second: SecondPhase, share: float) -> TrainingDynamics:
     """What a network does that predicts a share of the planted labels, and the right ones else."""
     planted = second.planted.nonzero().flatten()

@@ -103,7 +103,7 @@ def test_resuming_a_finished_run_says_its_result(finished: tuple[Path, str]) -> 
     ("words", "message"),
     [
         (["--epochs", "3"], "epochs: 2 in the run, 3 now"),
-        (["--instances.lr", "0.5"], "instances.lr: 1.0 in the run, 0.5 now"),
+        (["--instances.lr", "0.5"], "instances.lr: None in the run, 0.5 now"),
         (["--noise.seed", "1"], "noise.seed: 0 in the run, 1 now"),
         (["--output", "elsewhere"], "`--output` should be left out"),
     ],

@@ -24,17 +24,23 @@ MOST_CUT = 1.5
 
 
 def planted_noise_rate(
-    scores: Column, planted: Column, *, least_auroc: float = LEAST_AUROC
+    scores: Column,
+    planted: Column,
+    *,
+    num_classes: int | None = None,
+    least_auroc: float = LEAST_AUROC,
 ) -> float:
     r"""Share of wrong labels among the others, from how planted ones score.
 
     Give a few instances a wrong label on purpose (:func:`corrupt_labels`), train on all, and
-    compare. With :math:`F` and :math:`W` the distribution functions of the scores of the other
-    instances and of the planted ones, and :math:`\pi` the share of wrong labels,
-    :math:`F = \pi W + (1 - \pi) R`, whatever the distribution :math:`R` of the right ones, so that
+    compare. Let :math:`R` and :math:`W` be the distribution functions of the scores of right and
+    wrong labels and :math:`\pi` the share of the wrong ones. The others mix them,
+    :math:`F = \pi W + (1 - \pi) R`, and so do the planted ones, since a label planted in place of
+    a wrong one is the right one by chance: :math:`P = (1 - \epsilon) W + \epsilon R` with
+    :math:`\epsilon = \pi / (C - 1)` for labels drawn from the other :math:`C - 1` classes. So
 
     .. math::
-        \pi \le \min_t \frac{F(t)}{W(t)},
+        \pi \le \frac{r}{1 + r / (C - 1)}, \qquad r = \min_t \frac{F(t)}{P(t)},
 
     which is the estimate: some threshold below which hardly any right label lies makes it tight.
     Where nothing is wrong, hard instances alone lie as low as planted labels, and few do. Wrong
@@ -45,7 +51,9 @@ def planted_noise_rate(
         scores: Margins or label quality scores of all instances, shape ``(N,)``; NaN where never
             seen.
         planted: Which of them were planted, shape ``(N,)``, boolean.
-        least_auroc: The share of pairs of a right and a planted label that have to be in order,
+        num_classes: C, of labels planted at random; ``None`` for so many that :math:`\epsilon` is
+            next to nothing. Of two classes more than half of the labels cannot be wrong.
+        least_auroc: The share of pairs of a right and a wrong label that have to be in order,
             going by the estimate. A network that has begun to learn takes labels that it has not
             learned yet for wrong ones, and short of this bound still does. 0 for a network that
             is known to have learned more than that.
@@ -57,7 +65,7 @@ def planted_noise_rate(
 
     Raises:
         ValueError: A shape does not fit, fewer than 40 instances with a score are planted, or all,
-            or the least AUROC is not in [0, 1].
+            there are fewer than 2 classes, or the least AUROC is not in [0, 1].
 
     Example:
         >>> import numpy as np
@@ -75,27 +83,37 @@ def planted_noise_rate(
     """
     if not 0 <= least_auroc <= 1:
         raise ValueError(f"`least_auroc` should lie in [0, 1]. Found {least_auroc}.")
+    chance = _chance(num_classes)
     others, wrong = _apart(scores, planted)
     least = max(0.2, LEAST_BELOW / len(wrong))
     thresholds = np.quantile(wrong, np.linspace(least, 1.0, 81))
     ratios = _share(others, thresholds, "right") / _share(wrong, thresholds, "right")
-    rate = float(min(ratios.min(), 1.0))
+    ratio = float(ratios.min())
+    rate = ratio / (1 + ratio * chance)
     above = (_share(wrong, others, "left") + _share(wrong, others, "right")).mean() / 2
     num_wrong, num_others = len(wrong), len(others)
     error = np.sqrt((num_wrong + num_others + 1) / (12 * num_wrong * num_others))  # Mann, Whitney
-    auroc = (above - rate / 2) / (1 - rate) if rate < 1 else 0.0  # of the right ones alone
+    mixed = rate * (1 + chance)  # others that are wrong and planted ones that are right
+    auroc = (above - mixed / 2) / (1 - mixed) if mixed < 1 else 0.0  # of right against wrong
     return rate if above > 0.5 + LEAST_ERRORS * error and auroc >= least_auroc else 0.0
 
 
 def planted_threshold(
-    scores: Column, planted: Column, *, cost: float = 1.0, least_auroc: float = LEAST_AUROC
+    scores: Column,
+    planted: Column,
+    *,
+    cost: float = 1.0,
+    num_classes: int | None = None,
+    least_auroc: float = LEAST_AUROC,
 ) -> float:
     r"""Where to cut scores so that the fewest labels are misjudged, from how planted ones score.
 
-    With the share :math:`\pi` of :func:`planted_noise_rate`, the threshold :math:`t` minimises
+    With :math:`\pi` and :math:`\epsilon` of :func:`planted_noise_rate`, the threshold :math:`t`
+    minimises
 
     .. math::
-        c \, (F(t) - \pi W(t)) + \pi (1 - W(t)),
+        c \, (F(t) - \pi W(t)) + \pi (1 - W(t)), \qquad
+        W = \frac{(1 - \pi) P - \epsilon F}{1 - \pi - \epsilon},
 
     right labels below it, at a cost :math:`c` each, and wrong labels above it.
 
@@ -104,7 +122,8 @@ def planted_threshold(
             seen.
         planted: Which of them were planted, shape ``(N,)``, boolean.
         cost: Cost of a right label that is taken for wrong, against that of a wrong one missed.
-        least_auroc: As in :func:`planted_noise_rate`.
+        num_classes: As in :func:`planted_noise_rate`.
+        least_auroc: Likewise.
 
     Returns:
         The threshold: wrong labels lie below it. Minus infinity where cutting nothing is best.
@@ -126,10 +145,14 @@ def planted_threshold(
     if not 0 < cost < float("inf"):
         raise ValueError(f"`cost` should be above 0 and finite. Found {cost}.")
     others, wrong = _apart(scores, planted)
-    rate = planted_noise_rate(scores, planted, least_auroc=least_auroc)
+    rate = planted_noise_rate(scores, planted, num_classes=num_classes, least_auroc=least_auroc)
+    if rate == 0:
+        return float("-inf")
     thresholds = np.quantile(others, np.linspace(0.0, 1.0, 501), method="lower")
-    of_wrong = _share(wrong, thresholds, "left")
     below = _share(others, thresholds, "left")
+    came_right = rate * _chance(num_classes)
+    of_wrong = (1 - rate) * _share(wrong, thresholds, "left") - came_right * below
+    of_wrong = (of_wrong / (1 - rate - came_right)).clip(0, 1)
     misjudged = cost * (below - rate * of_wrong).clip(min=0) + rate * (1 - of_wrong)
     misjudged[below > MOST_CUT * rate] = np.inf
     best = int(misjudged.argmin())
@@ -145,6 +168,7 @@ def planted_issues(
     *,
     cost: float = 0.5,
     least_rate: float = 0.05,
+    num_classes: int | None = None,
     least_auroc: float = LEAST_AUROC,
 ) -> npt.NDArray[np.bool_]:
     """Which labels to leave out of the training, from how planted ones score.
@@ -159,7 +183,8 @@ def planted_issues(
         planted: Which were planted, shape ``(N,)``, boolean. They are not left out.
         cost: As in :func:`planted_threshold`.
         least_rate: Estimated share of wrong labels below which none is left out.
-        least_auroc: As in :func:`planted_noise_rate`.
+        num_classes: As in :func:`planted_noise_rate`.
+        least_auroc: Likewise.
 
     Returns:
         A mask of shape ``(N,)``.
@@ -186,16 +211,27 @@ def planted_issues(
     column = checked_column("scores", scores, len(given))
     assert column is not None
     mask = np.asarray(planted)
-    rate = planted_noise_rate(column, mask, least_auroc=least_auroc)
+    rate = planted_noise_rate(column, mask, num_classes=num_classes, least_auroc=least_auroc)
     if rate == 0 or rate < least_rate:
         return np.zeros(len(given), dtype=bool)
-    threshold = planted_threshold(column, mask, cost=cost, least_auroc=least_auroc)
+    threshold = planted_threshold(
+        column, mask, cost=cost, num_classes=num_classes, least_auroc=least_auroc
+    )
     below = (column < threshold) & ~mask
     _, classes = np.unique(given, return_inverse=True)
     judged = ~np.isnan(column) & ~mask
     share = np.bincount(classes, below) / np.maximum(np.bincount(classes, judged), 1)
     left_out: npt.NDArray[np.bool_] = below & (share <= max(0.5, 2 * rate))[classes]
     return left_out
+
+
+def _chance(num_classes: int | None) -> float:
+    """Of a planted label to be the right one, where that of the data is wrong."""
+    if num_classes is None:
+        return 0.0
+    if num_classes < 2:
+        raise ValueError(f"`num_classes` should be at least 2. Found {num_classes}.")
+    return 1 / (num_classes - 1)
 
 
 def _apart(

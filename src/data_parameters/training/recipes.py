@@ -28,7 +28,7 @@ DIGITS = TrainConfig(
     model=ModelConfig(name="mlp"),
     optimizer=OptimizerConfig(lr=0.1, weight_decay=0.0),
     schedule=ScheduleConfig(milestones=(40, 50)),
-    instances=TemperatureConfig(learn=True, lr=1.0),
+    instances=TemperatureConfig(learn=True),
     epochs=60,
     batch_size=64,
 )
@@ -80,7 +80,7 @@ RECIPES: dict[str, TrainConfig] = {
         model=ModelConfig(name="linear"),
         optimizer=OptimizerConfig(lr=1.0, weight_decay=0.0),
         schedule=ScheduleConfig(kind="cosine"),
-        instances=TemperatureConfig(learn=True, lr=1.0),
+        instances=TemperatureConfig(learn=True),
         epochs=30,
         batch_size=64,
     ),

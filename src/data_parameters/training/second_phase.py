@@ -86,7 +86,7 @@ class SecondPhase:
     ) -> None:
         self.settings = config.phase2
         self.start_epoch, self.epochs = config.start_epoch, config.epochs
-        self.labels, self.trained = labels, trained
+        self.labels, self.trained, self.num_classes = labels, trained, num_classes
         self.planted = torch.zeros(len(trained), dtype=torch.bool)
         self.judgement: Judgement | None = None
         self._observed, self._predicted, self._least_predicted = False, 1.0, 1.0
@@ -180,19 +180,24 @@ class SecondPhase:
         Returns:
             The judgement. Where too few planted instances were seen, none is left out.
         """
-        scores = torch.where(self.trained, dynamics.clipped_margin.cpu(), torch.nan)
+        scores = dynamics.clipped_margin.cpu()
+        # Margins of a run that blew up can add to infinity, which says nothing.
+        scores = torch.where(self.trained & scores.isfinite(), scores, torch.nan)
         arrays = scores.numpy(), self.planted.numpy()
         rate, left_out = None, torch.zeros_like(self.planted)
         by_heart = self.learned >= self.settings.learned
         least_auroc = LEAST_AUROC if self.learned < BY_HEART else 0.0
         if int((self.planted & ~scores.isnan()).sum()) >= LEAST_SEEN:
-            rate = planted_noise_rate(*arrays, least_auroc=least_auroc)
+            rate = planted_noise_rate(
+                *arrays, num_classes=self.num_classes, least_auroc=least_auroc
+            )
             left_out = torch.from_numpy(
                 planted_issues(
                     self.labels.given,
                     *arrays,
                     cost=self.settings.cost,
                     least_rate=self.settings.least_rate,
+                    num_classes=self.num_classes,
                     least_auroc=least_auroc,
                 )
             )
