@@ -36,9 +36,10 @@ def mean(records: Sequence[Record], of: Callable[[Record], float]) -> float:
 
 def summary() -> str:
     """A row a cell: cross-entropy, the best peer, instance parameters, and the default."""
-    rows = []
+    rows, machines = [], set()
     for name in ("digits", "banking77", "trec6", "cifar100"):
         records = read(name)
+        machines |= {record.machine for record in records}
         for cell in STUDIES[name].cells:
             by_method: dict[str, list[Record]] = {}
             for record in records:
@@ -73,7 +74,7 @@ def summary() -> str:
         "are those of the second phase, in % of the instances. Its settings were chosen on "
         "digits, banking77 and trec6 with 40 % permuted and clean, seeds 0 and 1, and on one seed "
         "of CIFAR-100; the rate at batches above 64, 1 in place of 2, with all seeds in sight. "
-        "`python benchmarks/effect_summary.py`\n\n"
+        f"`python benchmarks/effect_summary.py`; the runs: {' '.join(sorted(machines))}\n\n"
         f"{markdown(header, rows)}"
     )
 
