@@ -116,8 +116,7 @@ class TemperatureConfig:
     """First temperature: 1, or 1/20 for instances that join a class table."""
 
     lr: float | None = None
-    """Learning rate of the log-temperatures; no schedule changes it. None: 0.1, for instances
-    under SparseSGD 1, and for batches below 64 as much a sample as at 64."""
+    """No schedule changes it. None: 0.1; for instances 1, and below batch 64 as much a sample."""
 
     weight_decay: float = 0.0
     """Pull towards temperature 1, once for each occurrence."""
