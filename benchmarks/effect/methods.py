@@ -96,7 +96,7 @@ class Temperatures:
         follows: Whether the learning rate drops when the model's does.
         centred: Whether σ of each class has a geometric mean of 1, set after each epoch.
         constant_step: Whether the loss is divided by the mean of 1 / σ over the minibatch, so that
-            small σ do not make the model's steps longer.
+            small σ do not make the model's steps longer. The gradients of σ are divided too.
     """
 
     lr_instance: float | None = None

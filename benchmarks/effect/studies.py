@@ -69,15 +69,15 @@ STUDIES = {
     ),
     "capacity": Study(
         "Digits: width of the network, and learning rate of the instances",
-        ("digits/permute/0.4", "digits/clean"),
+        ("digits/permute/0.4", "digits/clean", "digits/pair/0.4"),
         tuple(CAPACITIES),
         num_seeds=3,
     ),
     "settings": Study(
         "Digits: one setting at a time",
-        ("digits/permute/0.4", "digits/clean"),
+        ("digits/permute/0.4", "digits/clean", "digits/pair/0.4"),
         tuple(SETTINGS),
-        num_seeds=2,
+        num_seeds=3,
     ),
     "judgements": Study(
         "The second phase: one setting at a time",
