@@ -169,6 +169,7 @@ def test_what_was_never_seen_says_nothing() -> None:
         (np.zeros(50), np.zeros(40, dtype=bool), 1.0, "should be boolean, of shape"),
         (np.zeros(50), np.arange(50) < 39, 1.0, "Found 39 planted and 11 others"),
         (np.zeros(50), np.ones(50, dtype=bool), 1.0, "Found 50 planted and 0 others"),
+        (None, np.arange(50) < 45, 1.0, "`scores` should be numbers, one for each"),
         (np.full(50, np.inf), np.arange(50) < 45, 1.0, "`scores` should be finite"),
         (np.zeros((5, 5)), np.ones(25, dtype=bool), 1.0, "`scores` should be numbers of shape"),
         (np.zeros(50), np.arange(50) < 45, 0.0, "`cost` should be above 0"),

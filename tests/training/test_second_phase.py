@@ -149,6 +149,7 @@ def test_who_learned_half_by_heart_judges_where_planted_labels_are_hardly_told_a
     assert found.noise_rate is not None
     assert (found.noise_rate > 0) == judges
     assert bool(found.left_out.any()) == judges
+    assert ("learned too little to tell" in str(found)) != judges
 
 
 @pytest.mark.parametrize(("latest", "first"), [(0.5, 4), (0.0, 1), (0.9, 8)])

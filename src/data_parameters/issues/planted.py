@@ -208,8 +208,7 @@ def planted_issues(
     if not 0 <= least_rate <= 1:
         raise ValueError(f"`least_rate` should lie in [0, 1]. Found {least_rate}.")
     given = checked_labels(labels)
-    column = checked_column("scores", scores, len(given))
-    assert column is not None
+    column = _known(scores, len(given))
     mask = np.asarray(planted)
     names, classes = np.unique(given, return_inverse=True)
     if num_classes is None and len(names) > 1:
@@ -227,6 +226,13 @@ def planted_issues(
     return left_out
 
 
+def _known(scores: Column, size: int | None) -> npt.NDArray[np.float64]:
+    column = checked_column("scores", scores, size)
+    if column is None:
+        raise ValueError("`scores` should be numbers, one for each instance. Found None.")
+    return column
+
+
 def _chance(num_classes: int | None) -> float:
     """Of a planted label to be the right one, where that of the data is wrong."""
     if num_classes is None:
@@ -240,8 +246,7 @@ def _apart(
     scores: Column, planted: Column
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Sorted scores of the others and of the planted ones, where there are any."""
-    column = checked_column("scores", scores, None)
-    assert column is not None
+    column = _known(scores, None)
     mask = np.asarray(planted)
     if mask.dtype != np.bool_ or mask.shape != column.shape:
         raise ValueError(

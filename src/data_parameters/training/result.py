@@ -78,9 +78,13 @@ class Result:
             )
         judged = self.second_phase
         if judged is not None and judged["noise_rate"] is not None:
+            rate = judged["noise_rate"]
+            found = f"about {rate:.1%} of the labels are wrong"
+            if rate == 0:
+                found = "hardly any label is wrong, or the network had learned too little to tell"
             lines.append(
                 f"Second phase: after epoch {judged['epoch']} {judged['num_left_out']:,} instances "
-                f"were left out; about {judged['noise_rate']:.1%} of the labels are wrong."
+                f"were left out; {found}."
             )
             if judged["precision"] is not None:
                 lines.append(

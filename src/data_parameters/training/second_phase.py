@@ -50,11 +50,21 @@ class Judgement:
         """How many instances are left out."""
         return int(self.left_out.sum())
 
+    @property
+    def finding(self) -> str:
+        """What the estimate says; 0 is also that of a network that has learned too little."""
+        if self.noise_rate == 0:
+            return "hardly any is wrong, or the network has learned too little to tell"
+        return f"about {self.noise_rate:.1%} are wrong"
+
     def __str__(self) -> str:
         if self.noise_rate is None:
-            return "Too few planted labels were seen to judge the others by. None is left out."
+            return (
+                "Too few planted labels were seen, with finite margins, to judge the others by. "
+                "None is left out."
+            )
         begin = (
-            f"Judged the labels after epoch {self.epoch}: about {self.noise_rate:.1%} are wrong "
+            f"Judged the labels after epoch {self.epoch}: {self.finding} "
             f"({self.learned:.0%} of the planted ones were learned by heart)."
         )
         if self.num_left_out == 0:
