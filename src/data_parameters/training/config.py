@@ -116,7 +116,7 @@ class TemperatureConfig:
     """First temperature: 1, or 1/20 for instances that join a class table."""
 
     lr: float | None = None
-    """No schedule changes it. None: 0.1; for instances 1, and below batch 64 as much a sample."""
+    """Learning rate. None: 0.1; for instances 1, and below batch 64 as much a sample."""
 
     weight_decay: float = 0.0
     """Pull towards temperature 1, once for each occurrence."""
@@ -360,8 +360,8 @@ class TrainConfig:
             return self.instances.lr
         if self.tables.optimizer != "sgd":
             return DEFAULT_LR
-        # At batch 16 a rate of 1 ruins a run, and as much a sample as at 64 does not; at 128 that
-        # is too much for clean labels (docs/how_to_set.md).
+        # At batch 16 a rate of 1 ruins a run, and as much a sample as at 64 does not
+        # (docs/how_to_set.md). Above 64 a rate of 1 was no worse than more (docs/design.md).
         rate = min(1.0, self.batch_size / 64)
         return rate / self.batch_size if self.tables.per_sample else rate
 
