@@ -21,7 +21,7 @@ import torch
 
 from effect import tables
 from effect.cells import Cell
-from effect.methods import ALL_METHODS
+from effect.grids import ALL_METHODS
 from effect.studies import STUDIES, Study
 from effect.training import Record, run, to_line
 from timing import RESULTS, machine

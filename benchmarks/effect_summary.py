@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import effect_study
-from effect.methods import DEFAULT
+from effect.grids import DEFAULT
 from effect.studies import STUDIES
 from effect.training import Record
 from timing import RESULTS, markdown

@@ -3,7 +3,7 @@
 Legend: B samples in the minibatch, C classes, z logits, y target.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -183,11 +183,11 @@ class Method:
     budget: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _plain(loss: PointwiseLoss) -> Callable[[Problem, int], Objective]:
+def plain(loss: PointwiseLoss) -> Callable[[Problem, int], Objective]:
     return lambda problem, seed: Objective(loss)
 
 
-def _cross_entropy(smoothing: float = 0.0) -> PointwiseLoss:
+def cross_entropy(smoothing: float = 0.0) -> PointwiseLoss:
     return lambda z, y: F.cross_entropy(z, y, reduction="none", label_smoothing=smoothing)
 
 
@@ -201,135 +201,3 @@ def judged(method: Method, how: str = "", **settings: Any) -> Method:
     """The same with a second phase, with settings of :class:`SecondPhase`."""
     name = f"{method.name}, second phase{how}"
     return replace(method, name=name, second_phase=SecondPhase(**settings))
-
-
-PLAIN = Method("cross-entropy", _plain(_cross_entropy()))
-INSTANCE = tempered("instance lr 1", lr_instance=1.0)
-TWENTIETH = {"planted": 0.05, "latest": 0.67}
-THIRD = {**TWENTIETH, "learned": 2.0, "latest": 1 / 3}  # whatever was learned by heart
-
-METHODS = {
-    method.name: method
-    for method in (
-        PLAIN,
-        Method("label smoothing 0.1", _plain(_cross_entropy(0.1))),
-        Method("GCE 0.7", _plain(losses.generalized_cross_entropy)),
-        Method("SCE", _plain(losses.symmetric_cross_entropy)),
-        Method("NCE+RCE", _plain(losses.nce_and_rce)),
-        Method(
-            "SuperLoss",
-            lambda problem, seed: Objective(losses.SuperLoss(problem.num_classes)),
-        ),
-        Method("mixup", lambda problem, seed: Mixup(seed)),
-        Method("ELR", lambda problem, seed: EarlyLearning(problem)),
-        tempered("class lr 0.1", lr_class=0.1),
-        *(tempered(f"instance lr {lr:g}", lr_instance=lr) for lr in (0.2, 1.0, 3.0)),
-        tempered("joint lr 1", lr_class=0.1, lr_instance=1.0),
-        judged(PLAIN),
-        judged(INSTANCE),
-    )
-}
-
-# What was tried on the way to the second phase above, with a planted label in twenty.
-VARIANTS = {
-    method.name: method
-    for method in (
-        judged(PLAIN, " at 1/3, afresh", **THIRD, weights="first", cost=1.0),
-        judged(
-            tempered("instance lr 0.2", lr_instance=0.2), " at 1/3, afresh",
-            **THIRD, weights="first", cost=1.0,
-        ),
-        judged(INSTANCE, " at 1/3, afresh", **THIRD, weights="first", cost=1.0),
-        judged(INSTANCE, " at 1/3, afresh, cost 0.5", **THIRD, weights="first"),
-        judged(INSTANCE, " at 1/3, weights kept", **THIRD, weights="kept", cost=1.0),
-        judged(
-            INSTANCE, " at 2/3, weights kept", learned=2.0, weights="kept", cost=1.0, **TWENTIETH
-        ),
-        judged(INSTANCE, " at 2/3 at the latest, planted 0.05", **TWENTIETH),
-    )
-}  # fmt: skip
-
-# The second phase, one setting at a time.
-JUDGEMENTS = {
-    method.name: method
-    for method in (
-        judged(INSTANCE),
-        judged(PLAIN),
-        *(judged(tempered(f"instance lr {lr:g}", lr_instance=lr)) for lr in (0.2, 3.0)),
-        judged(INSTANCE, ", planted 0.05", planted=0.05),
-        judged(INSTANCE, ", cost 1", cost=1.0),
-        judged(INSTANCE, " at 2/3 at the latest", latest=0.67),
-        judged(INSTANCE, " when a quarter is learned by heart", learned=0.25),
-        judged(INSTANCE, " when three quarters are learned by heart", learned=0.75),
-        judged(INSTANCE, ", weights kept", weights="kept"),
-        judged(INSTANCE, ", first weights", weights="first"),
-        judged(INSTANCE, ", rivals' labels at once", rejoin="at once"),
-        judged(INSTANCE, ", rivals' labels at the drop", rejoin="at the drop"),
-    )
-}
-
-
-def _with_budget(text: str, budget: Mapping[str, Any], lrs: Sequence[float]) -> Iterator[Method]:
-    """Cross-entropy and instance parameters, both with another network, batch or length."""
-    yield replace(PLAIN, name=f"cross-entropy, {text}", budget=budget)
-    for lr in lrs:
-        yield tempered(f"instance lr {lr:g}, {text}", budget, lr_instance=lr)
-
-
-# From a network that cannot learn wrong labels by heart to one that can.
-CAPACITIES = {
-    method.name: method
-    for hidden in (4, 16, 64, 256, 1024)
-    for method in _with_budget(f"{hidden} wide", {"hidden": hidden}, (0.2, 1.0, 3.0))
-}
-# One setting at a time, from instance parameters at 1, batch 64 and 60 epochs.
-SETTINGS = {
-    method.name: method
-    for method in (
-        PLAIN,
-        INSTANCE,
-        tempered("momentum 0", lr_instance=1.0, momentum=0.0),
-        tempered("momentum 0, lr 10", lr_instance=10.0, momentum=0.0),
-        tempered("σ from 1/2", lr_instance=1.0, bounds=(0.5, 20.0)),
-        tempered("σ from 1", lr_instance=1.0, bounds=(1.0, 20.0)),
-        tempered("σ to 2", lr_instance=1.0, bounds=(0.05, 2.0)),
-        tempered("weight decay 0.01", lr_instance=1.0, weight_decay=0.01),
-        tempered("σ waits 5 epochs", lr_instance=1.0, waits=5),
-        tempered("σ's rate follows the model's", lr_instance=1.0, follows=True),
-        tempered("centred in each class", lr_instance=1.0, centred=True),
-        tempered("constant step size", lr_instance=1.0, constant_step=True),
-        *_with_budget("batch 16", {"batch_size": 16}, (1.0,)),
-        tempered(
-            "per_sample 1/64, batch 16", {"batch_size": 16}, lr_instance=1 / 64, per_sample=True
-        ),
-        *_with_budget("batch 256", {"batch_size": 256}, (1.0,)),
-        tempered(
-            "per_sample 1/64, batch 256", {"batch_size": 256}, lr_instance=1 / 64, per_sample=True
-        ),
-        *_with_budget("15 epochs", {"epochs": 15}, (1.0,)),
-        *_with_budget("120 epochs", {"epochs": 120}, (1.0,)),
-    )
-}
-# From the authors' way of training towards that of an independent re-test (CurBench): Adam at a
-# constant rate, a low rate of the instances, no early stop.
-REGIMES = {
-    method.name: method
-    for text, budget in (
-        ("SGD with drops", {}),
-        ("SGD, constant", {"drops": False}),
-        ("Adam 1e-3, constant", {"drops": False, "adam": True, "lr": 1e-3}),
-        ("Adam 1e-4, constant", {"drops": False, "adam": True, "lr": 1e-4}),
-        (
-            "Adam 1e-3, constant, 200 epochs",
-            {"drops": False, "adam": True, "lr": 1e-3, "epochs": 200},
-        ),
-    )
-    for method in _with_budget(text, budget, (0.1, 1.0))
-}
-# The same a sample at any batch size: a rate of 2 at batches of 128.
-A_SAMPLE = judged(tempered("per_sample 1/64", lr_instance=1 / 64, per_sample=True))
-ALL_METHODS = (
-    METHODS | VARIANTS | CAPACITIES | SETTINGS | REGIMES | JUDGEMENTS | {A_SAMPLE.name: A_SAMPLE}
-)
-# What `data-parameters train` does where nothing is set, at batches of 64 and more.
-DEFAULT = "instance lr 1, second phase"

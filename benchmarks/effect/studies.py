@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from effect.methods import (
+from effect.grids import (
     A_SAMPLE,
     CAPACITIES,
+    CROSSED,
     DEFAULT,
     JUDGEMENTS,
     METHODS,
@@ -28,11 +29,12 @@ class Study:
     methods: tuple[str, ...]
     num_seeds: int
     num_main: int = 3
+    first_seed: int = 0
 
     def runs(self) -> Iterator[tuple[str, str, int]]:
         """Cell, method and seed of each run: the main cells first, seed by seed."""
         for cells in (self.cells[: self.num_main], self.cells[self.num_main :]):
-            for seed in range(self.num_seeds):
+            for seed in range(self.first_seed, self.first_seed + self.num_seeds):
                 for cell in cells:
                     for method in self.methods:
                         yield cell, method, seed
@@ -98,6 +100,24 @@ STUDIES = {
         ("cross-entropy", "cross-entropy, second phase", DEFAULT),
         num_seeds=3,
         num_main=8,
+    ),
+    # Seeds and splits that no setting was chosen by, and the peers that led on those seen.
+    "unseen": Study(
+        "Seeds that nobody had seen when the settings were chosen",
+        (
+            *(f"{d}/{n}" for d in ("digits", "banking77", "trec6", "cifar100") for n in MAIN[:2]),
+            "cifar100/human",
+        ),
+        ("cross-entropy", "GCE 0.7", "ELR", DEFAULT, A_SAMPLE.name),
+        num_seeds=5,
+        num_main=9,
+        first_seed=5,
+    ),
+    "crossed": Study(
+        "Digits: width, schedule, length, batch size and learning rate, crossed",
+        ("digits/permute/0.4", "digits/clean", "digits/pair/0.4"),
+        tuple(CROSSED),
+        num_seeds=2,
     ),
     "regimes": Study(
         "Digits: ways of training", ("digits/permute/0.4",), tuple(REGIMES), num_seeds=3

@@ -10,7 +10,7 @@ import pytest
 import effect_summary
 from effect import tables
 from effect.cells import Cell
-from effect.methods import ALL_METHODS, METHODS
+from effect.grids import ALL_METHODS, METHODS
 from effect.studies import STUDIES
 from effect.training import run
 
