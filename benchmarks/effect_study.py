@@ -3,6 +3,7 @@
     python benchmarks/effect_study.py digits          # run what is missing, then write the tables
     python benchmarks/effect_study.py digits --table  # write the tables of what is there
     python benchmarks/effect_study.py digits --results build/again  # all of it anew, beside them
+    python benchmarks/effect_study.py digits --results build/again --only "*/clean, ELR, 0"
     python benchmarks/effect_study.py cifar100 --full # the larger grid, for a GPU
 
 A run is a line in `benchmarks/results/effect/STUDY.jsonl`. A study can be interrupted at any time
@@ -10,6 +11,7 @@ and goes on where it stopped. `cifar100`, `banking77` and `trec6` lie in `../sha
 """
 
 import argparse
+import fnmatch
 import json
 import os
 import signal
@@ -45,6 +47,11 @@ def missing(study: Study, done: list[Record]) -> list[Key]:
     return [key for key in study.runs() if key not in have]
 
 
+def matching(keys: list[Key], pattern: str) -> list[Key]:
+    """Those whose ``cell, method, seed`` a pattern of the shell matches."""
+    return [k for k in keys if fnmatch.fnmatchcase(f"{k[0]}, {k[1]}, {k[2]}", pattern)]
+
+
 def run_one(key: Key) -> dict[str, object]:
     torch.set_num_threads(1)
     cell, method, seed = key
@@ -77,14 +84,19 @@ def main() -> None:
     parser.add_argument(
         "--results", type=Path, default=RESULTS, help="folder of runs and tables (%(default)s)"
     )
+    parser.add_argument(
+        "--only", default="*", metavar="PATTERN", help='of "cell, method, seed": "*/clean, ELR, 0"'
+    )
     arguments = parser.parse_args()
     if arguments.processes < 1:
         parser.error(f"--processes should be at least 1. Found {arguments.processes}.")
     name = arguments.study + ("-full" if arguments.full else "")
     if name not in STUDIES:
         parser.error(f"`{arguments.study}` has no larger grid: it is whole. Leave out --full.")
+    if not matching(list(STUDIES[name].runs()), arguments.only):
+        parser.error(f'--only should match a "cell, method, seed". Found `{arguments.only}`.')
     path = arguments.results / "effect" / f"{name}.jsonl"
-    todo = missing(STUDIES[name], read(path))
+    todo = matching(missing(STUDIES[name], read(path)), arguments.only)
     path.parent.mkdir(parents=True, exist_ok=True)
     if todo and not arguments.table:
         try:

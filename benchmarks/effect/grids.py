@@ -170,6 +170,8 @@ def _crossed(way: Way) -> Iterator[Method]:
 CROSSED = {method.name: method for way in WAYS for method in _crossed(way)}
 # The same a sample at any batch size: a rate of 2 at batches of 128.
 A_SAMPLE = judged(tempered("per_sample 1/64", lr_instance=1 / 64, per_sample=True))
+# What leaving out wrong labels could reach at the most: no wrong one kept, no right one lost.
+ORACLE = replace(PLAIN, name="cross-entropy, right labels alone", knows=True)
 ALL_METHODS = (
     METHODS
     | VARIANTS
@@ -178,7 +180,7 @@ ALL_METHODS = (
     | CROSSED
     | REGIMES
     | JUDGEMENTS
-    | {A_SAMPLE.name: A_SAMPLE}
+    | {method.name: method for method in (A_SAMPLE, ORACLE)}
 )
 # What `data-parameters train` does where nothing is set, at batches of 64 and more.
 DEFAULT = "instance lr 1, second phase"

@@ -175,12 +175,14 @@ class Method:
         build: From the problem and the seed of a run.
         second_phase: Judge the labels and go on with those believed.
         budget: What differs from the budget that all others get, in studies of just that.
+        knows: Train on the rows whose labels are right, which only an experiment can know.
     """
 
     name: str
     build: Callable[[Problem, int], Objective]
     second_phase: SecondPhase | None = None
     budget: Mapping[str, Any] = field(default_factory=dict)
+    knows: bool = False
 
 
 def plain(loss: PointwiseLoss) -> Callable[[Problem, int], Objective]:

@@ -10,6 +10,7 @@ from effect.grids import (
     DEFAULT,
     JUDGEMENTS,
     METHODS,
+    ORACLE,
     REGIMES,
     SETTINGS,
     VARIANTS,
@@ -112,6 +113,13 @@ STUDIES = {
         num_seeds=5,
         num_main=9,
         first_seed=5,
+    ),
+    "limits": Study(
+        "If it were known which labels are wrong",
+        tuple(f"{d}/permute/0.4" for d in ("digits", "banking77", "trec6", "cifar100")),
+        ("cross-entropy", ORACLE.name, DEFAULT),
+        num_seeds=3,
+        num_main=4,
     ),
     "crossed": Study(
         "Digits: width, schedule, length, batch size and learning rate, crossed",

@@ -3,23 +3,31 @@
 import statistics
 from collections.abc import Callable, Sequence
 
+from effect import crossed
 from effect.studies import STUDIES, Study
 from effect.training import Record
 from timing import markdown
 
 
 def report(name: str, records: Sequence[Record]) -> str:
-    """Accuracy at the end, of the selected and of the best epoch, and AUROC of the signals."""
+    """The page of a study."""
     study = STUDIES[name]
     command = name.replace("-full", " --full")
     wanted = set(study.runs())
     records = [r for r in records if (r.cell, r.method, r.seed) in wanted]
     machines = " ".join(sorted({record.machine for record in records}))
-    parts = [
+    head = (
         f"# {study.title}\n\n{machines} {len(records)} of {len(wanted)} runs; the mean over the "
         f"seeds, at most {study.num_seeds}, ± their standard deviation. "
         f"`python benchmarks/effect_study.py {command}`\n"
-    ]
+    )
+    body = crossed.tables(study.cells, records) if name == "crossed" else _by_method(study, records)
+    return f"{head}\n{body}"
+
+
+def _by_method(study: Study, records: Sequence[Record]) -> str:
+    """Accuracy at the end, of the selected and of the best epoch, and AUROC of the signals."""
+    parts = []
     columns: dict[str, Callable[[Record], float | None]] = {
         "Test accuracy at the last epoch, %": lambda r: r.last,
         "Test accuracy of the epoch that noisy validation labels select, %": lambda r: r.selected,

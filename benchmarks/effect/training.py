@@ -74,6 +74,9 @@ def run(cell: Cell, method: Method, seed: int) -> Record:
     start = time.perf_counter()
     budget = replace(BUDGETS[cell.data], **method.budget)
     problem = draw(cell, seed)
+    if method.knows:
+        right = problem.given == problem.true
+        problem = replace(problem, train=problem.train[right[problem.train]])
     images = problem.inputs.ndim == 4
     device = "cuda" if images and torch.cuda.is_available() else "cpu"
     problem = moved(problem, device)
