@@ -1,12 +1,16 @@
 """What the methods of the study do to a minibatch, against plain PyTorch."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from data_parameters import functional
+from effect import training
 from effect.cells import Cell, Problem, draw
+from effect.grids import ORACLE, PLAIN
 from effect.methods import Mixup, Temperatures, Tempered
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -90,3 +94,14 @@ def test_blurred_inputs_keep_their_labels() -> None:
     added = blurred.inputs - clear.inputs
     assert added.std() == pytest.approx(2 * clear.inputs.std().item(), rel=0.05)
     assert not torch.equal(blurred.test_inputs, clear.test_inputs)
+
+
+def test_the_oracle_trains_on_right_labels_alone() -> None:
+    cell = Cell.parse("digits/permute/0.4")
+    plain, oracle = (
+        training.run(cell, replace(method, budget={"epochs": 2}), seed=0)
+        for method in (PLAIN, ORACLE)
+    )
+    assert plain.auroc  # wrong labels among those trained on
+    assert not oracle.auroc
+    assert oracle.train[-1] > plain.train[-1] + 20
