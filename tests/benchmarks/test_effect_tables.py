@@ -34,6 +34,8 @@ def test_the_summary_is_made_of_the_runs() -> None:
 def test_numbers_in_prose_are_in_the_tables(page: str) -> None:
     """Numbers with a decimal between the marks of a table are in that table."""
     text = (ROOT / page).read_text(encoding="utf-8")
+    # A line that begins with a mark would be taken for HTML, and end its paragraph.
+    assert not re.search(r"^\s*<!-- (numbers|end)", text, flags=re.MULTILINE)
     marked = re.findall(r"<!-- numbers of (\S+) -->(.*?)<!-- end -->", text, flags=re.DOTALL)
     assert marked
     for table, prose in marked:
