@@ -3,7 +3,6 @@
 Legend: C classes, F features, N training instances.
 """
 
-import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,8 +22,6 @@ from data_parameters.issues.scores import Method
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.neural_network import MLPClassifier
     from sklearn.utils import check_random_state
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_is_fitted, validate_data
@@ -35,18 +32,14 @@ except ImportError as error:
         name=error.name,
     ) from error
 
+from data_parameters.integrations.sklearn_networks import network, penalty
+
 if TYPE_CHECKING:
     import pandas
 
 __all__ = ["DataParametersClassifier"]
 
 FLOATS = (np.float64, np.float32)
-ACTIVATIONS = {"identity": nn.Identity, "logistic": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
-# What is taken over from an estimator of scikit-learn; its other settings have no counterpart.
-TAKEN_OVER = {
-    LogisticRegression: {"C"},
-    MLPClassifier: {"hidden_layer_sizes", "activation", "alpha"},
-}
 ROWS_AT_ONCE = 1024
 
 
@@ -174,7 +167,7 @@ class DataParametersClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
         # The caller's own random numbers go on as if nothing had been trained.
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
-            module = _module(self.estimator, X.shape[1], len(classes))
+            module = network(self.estimator, X.shape[1], len(classes))
             module.to(device, torch.float64 if X.dtype == np.float64 else torch.float32)
             self._train(module, X, torch.from_numpy(labels).to(device), len(classes), seed)
         self.classes_ = classes
@@ -298,7 +291,7 @@ class DataParametersClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
         dynamics = TrainingDynamics(num_instances, device=labels.device)
         order = torch.Generator().manual_seed(seed)
         num_batches = -(-num_instances // self.batch_size)
-        alpha = _alpha(self.estimator)
+        alpha = penalty(self.estimator)
         weights = [weight for weight in module.parameters() if weight.ndim > 1]
         loss_curve = []
         module.train()
@@ -337,77 +330,6 @@ def _rows(X: Any, index: npt.NDArray[np.int64]) -> Tensor:
     """Some rows of the features, copied, dense."""
     rows = X[index]
     return torch.from_numpy(rows.toarray() if hasattr(rows, "toarray") else rows)
-
-
-def _module(estimator: Any, num_features: int, num_classes: int) -> nn.Module:
-    """A network of its own for each training."""
-    module: Any = None
-    if estimator is None:
-        return _linear(num_features, num_classes)
-    if isinstance(estimator, nn.Module):
-        module = copy.deepcopy(estimator)
-    elif isinstance(estimator, BaseEstimator):
-        module = _counterpart(estimator, num_features, num_classes)
-    elif callable(estimator):
-        module = estimator(num_features, num_classes)
-    if not isinstance(module, nn.Module) or next(module.parameters(), None) is None:
-        raise ValueError(
-            "`estimator` should be None, a LogisticRegression, an MLPClassifier, a torch.nn.Module "
-            "with parameters, or a function of the numbers of features and classes that returns "
-            f"one. Found {estimator!r}. Other models are not trained by gradients of their logits."
-        )
-    if any(isinstance(part, DataParameters) for part in module.modules()):
-        raise ValueError(
-            "`estimator` should not contain DataParameters, because the classifier has its own, "
-            "and two optimizers would move them. Leave them out of the module."
-        )
-    return module
-
-
-def _linear(num_features: int, num_classes: int) -> nn.Module:
-    """A linear model from 0, so that first margins say nothing that was not learned."""
-    linear = nn.Linear(num_features, num_classes)
-    nn.init.zeros_(linear.weight)
-    nn.init.zeros_(linear.bias)
-    return linear
-
-
-def _counterpart(estimator: Any, num_features: int, num_classes: int) -> nn.Module | None:
-    """The network of the same architecture as an estimator of scikit-learn."""
-    taken_over = TAKEN_OVER.get(type(estimator))
-    if taken_over is None:
-        return None
-    settings, defaults = estimator.get_params(), type(estimator)().get_params()
-    for name, value in settings.items():
-        if name not in taken_over and value != defaults[name]:
-            raise ValueError(
-                f"`{name}` of {type(estimator).__name__} should be left at its default, because "
-                f"nothing but {', '.join(sorted(taken_over))} is taken over. Found {value!r}. Use "
-                "the settings of DataParametersClassifier, such as `epochs` and `random_state`."
-            )
-    if type(estimator) is LogisticRegression:
-        return _linear(num_features, num_classes)
-    layers: list[nn.Module] = []
-    for size in np.atleast_1d(settings["hidden_layer_sizes"]).astype(int).tolist():
-        layers += [nn.Linear(num_features, size), ACTIVATIONS[settings["activation"]]()]
-        num_features = size
-    return nn.Sequential(*layers, nn.Linear(num_features, num_classes))
-
-
-def _alpha(estimator: Any) -> float:
-    """The weight of the squared norm of the weights, for the sum of the losses."""
-    if estimator is None or isinstance(estimator, LogisticRegression):
-        inverse = 1.0 if estimator is None else estimator.C
-        if not inverse > 0:
-            raise ValueError(
-                f"`C` should be above 0. Found {inverse!r}. Take 1, or `np.inf` for no penalty."
-            )
-        return float(1 / inverse)
-    if isinstance(estimator, MLPClassifier):
-        if not estimator.alpha >= 0:
-            raise ValueError(f"`alpha` should be at least 0. Found {estimator.alpha!r}.")
-        return float(estimator.alpha)
-    return 0.0
 
 
 def _check_logits(logits: Any, num_samples: int, num_classes: int) -> None:

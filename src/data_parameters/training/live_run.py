@@ -23,6 +23,7 @@ from data_parameters.training.config import TrainConfig
 from data_parameters.training.data import TrainingData
 from data_parameters.training.evaluate import evaluate
 from data_parameters.training.interrupt import HEARD, Interrupt, StoppedError
+from data_parameters.training.introduction import introduction
 from data_parameters.training.journal import Journal, Silence
 from data_parameters.training.labels import Labels, split_rows
 from data_parameters.training.loggers import check_loggers
@@ -32,7 +33,7 @@ from data_parameters.training.processes import Processes
 from data_parameters.training.result import Result, write_result
 from data_parameters.training.review import Review
 from data_parameters.training.run_folder import RunFolder
-from data_parameters.training.second_phase import LEAST_PLANTED, MOST_PLANTED, SecondPhase
+from data_parameters.training.second_phase import SecondPhase
 
 __all__ = ["LiveRun"]
 
@@ -295,31 +296,16 @@ class LiveRun:
             self.journal.say(f"Look at the labels in {path}.")
 
     def _introduce(self) -> None:
-        say, data, changed = self.journal.say, self.data, self.labels.changed
-        say(f"Run folder: {self.folder.path}")
+        self.journal.say(f"Run folder: {self.folder.path}")
         if self.resumed_from is not None:
-            say(self.resumed_from)
+            self.journal.say(self.resumed_from)
             return
-        wrong = "" if changed is None else f", {int(changed.sum()):,} of them with a wrong label"
-        excluded = self.labels.excluded
-        untrained = ~self.trained if excluded is None else ~self.trained & ~excluded
-        num_held_out = int(untrained.sum())
-        held_out = f", {num_held_out:,} held out for validation" if num_held_out else ""
-        say(
-            f"{len(self.labels.given):,} training instances{wrong}{held_out}, "
-            f"{len(data.test.labels):,} test instances, {len(data.class_names)} classes; "
-            f"{self.config.level}."
-        )
-        for review in self.reviews:
-            say(str(review))
-        if self.config.phase2.run and not self.second.is_possible:
-            say(
-                f"There is no second phase: judging the labels takes {LEAST_PLANTED} planted ones "
-                f"in {MOST_PLANTED:.0%} of the instances (or in `phase2.planted`), two classes, "
-                "and two epochs."
-            )
+        for line in introduction(
+            self.config, self.data, self.labels, self.trained, self.second, self.reviews
+        ):
+            self.journal.say(line)
         for note in self.notes:
-            say(note)
+            self.journal.say(note)
 
     def _before_step(self, num_samples: int) -> tuple[float, int]:
         """Agree on what this step is about, in one exchange.
@@ -391,22 +377,21 @@ class LiveRun:
     def _is_better(self, values: dict[str, float]) -> bool:
         if self.validation is None:
             return False
-        before = [
-            line["validation_top1"]
-            for line in self.folder.metrics("epoch")
-            if line["epoch"] > self.second.begun
-        ]
-        return values["validation_top1"] > max(before, default=-1.0)
+        return values["validation_top1"] > max(self._selectable(), default=-1.0)
 
     def _should_stop(self) -> bool:
         if self.config.patience is None:
             return False
-        found = [
+        found = self._selectable()
+        return bool(found) and len(found) - 1 - found.index(max(found)) >= self.config.patience
+
+    def _selectable(self) -> list[float]:
+        """Validation accuracies of the epochs that were not trained on planted labels."""
+        return [
             line["validation_top1"]
             for line in self.folder.metrics("epoch")
             if line["epoch"] > self.second.begun
         ]
-        return bool(found) and len(found) - 1 - found.index(max(found)) >= self.config.patience
 
 
 @dataclass(frozen=True)
