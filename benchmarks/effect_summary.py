@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import effect_study
-from effect.grids import DEFAULT
+from effect.grids import DEFAULT, MANY_CLASSES
 from effect.studies import STUDIES
 from effect.training import Record
 from timing import RESULTS, markdown
@@ -97,15 +97,16 @@ def difference(ours: Sequence[Record], others: Sequence[Record]) -> str:
 def row(by_method: dict[str, list[Record]]) -> tuple[list[str], list[str]]:
     """The columns of both tables, over the seeds that all methods have."""
     seeds = {record.seed for record in by_method[DEFAULT]}
-    for method in ("cross-entropy", JUDGED, "instance lr 1", *PEERS):
+    peers = [peer for peer in (*PEERS, *MANY_CLASSES) if peer in by_method]
+    for method in ("cross-entropy", JUDGED, "instance lr 1", *peers):
         seeds &= {record.seed for record in by_method[method]}
     chosen = {
         method: [record for record in records if record.seed in seeds]
         for method, records in by_method.items()
     }
     last = {method: mean(chosen[method], lambda r: r.last) for method in chosen if chosen[method]}
-    peer = max(PEERS, key=lambda method: last[method])
-    chooser = max(PEERS, key=lambda method: mean(chosen[method], _selected))
+    peer = max(peers, key=lambda method: last[method])
+    chooser = max(peers, key=lambda method: mean(chosen[method], _selected))
     ours = chosen[DEFAULT]
     precise = [r.judged["precision"] for r in ours if "precision" in r.judged]
     reached = [

@@ -3,6 +3,7 @@
 Legend: N instances, C classes, D features, K x H x W images.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,11 @@ from data_parameters.training.sources.digits import digits
 DATA = Path(__file__).parents[3] / "shared" / "data"
 PREPARED = Path(__file__).parents[2] / "build" / "effect"
 TEXT_DIMENSIONS = 256
+# The superclasses of aquatic mammals and of fish.
+WATER = {
+    "beaver", "dolphin", "otter", "seal", "whale",
+    "aquarium_fish", "flatfish", "ray", "shark", "trout",
+}  # fmt: skip
 VALIDATION_FRACTION = 0.1
 
 
@@ -52,6 +58,7 @@ BUDGETS = {
     "banking77": Budget(epochs=30, batch_size=128, layers=1),
     "trec6": Budget(epochs=40, layers=1),
     "cifar100": Budget(epochs=24, batch_size=128, lr=0.05),
+    "cifar100-water": Budget(epochs=24, batch_size=128, lr=0.05),
     "cifar100-full": Budget(epochs=40, batch_size=128, lr=0.05),
 }
 
@@ -61,7 +68,8 @@ class Cell:
     """A data set, a kind of noise and its fraction: ``digits/permute/0.4``.
 
     In ``digits/blurred/2`` labels are right, and inputs carry noise of twice their deviation.
-    The images of ``cifar100`` have 16 pixels a side, those of ``cifar100-full`` all 32.
+    The images of ``cifar100`` have 16 pixels a side, those of ``cifar100-full`` all 32. Those of
+    ``cifar100-water`` are of ten classes that people mix up, and so are all their labels.
     """
 
     data: str
@@ -152,25 +160,48 @@ def _load(cell: Cell, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor
 @cache
 def prepare(name: str, noise: str) -> dict[str, Tensor]:
     """Inputs and labels of a data set, read once and kept under `build/effect`."""
-    columns = {"trec6": {"weak": "weak_label"}, "cifar100": {"human": "noisy_fine_label"}}
+    people = {"human": "noisy_fine_label"}
+    columns = {"trec6": {"weak": "weak_label"}, "cifar100": people, "cifar100-water": people}
     noisy = columns.get(name, {}).get(noise)
-    path = PREPARED / f"{name}{'-' + noise if noisy else ''}.pt"
+    if name == "cifar100-water":
+        noisy = "noisy_fine_label"  # chooses the images, with clean labels the same
+    path = PREPARED / f"{name}{'-' + noise if noise in columns.get(name, {}) else ''}.pt"
     if not path.exists():
-        tensors = _prepared(
-            load_data(
-                DataConfig(
-                    name="parquet",
-                    path=DATA / name,
-                    label_column="fine_label" if name == "cifar100" else "label",
-                    noisy_label_column=noisy,
-                    classes=10 if name == "cifar100" else None,
-                )
+        images = name.startswith("cifar100")
+        data = load_data(
+            DataConfig(
+                name="parquet",
+                path=DATA / name.removesuffix("-water"),
+                label_column="fine_label" if images else "label",
+                noisy_label_column=noisy,
+                classes=10 if name == "cifar100" else None,
             )
         )
+        tensors = _prepared(data)
+        if name == "cifar100-water":
+            tensors = _among(tensors, data.class_names, WATER)
+            if noise == "clean":
+                tensors["given"] = tensors["true"]
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(tensors, path)
     found: dict[str, Tensor] = torch.load(path, weights_only=True)
     return found
+
+
+def _among(tensors: dict[str, Tensor], names: Sequence[str], chosen: set[str]) -> dict[str, Tensor]:
+    """The rows whose labels, given and true, are of some classes, which are counted anew."""
+    classes = torch.tensor([number for number, name in enumerate(names) if name in chosen])
+    kept = torch.isin(tensors["given"], classes) & torch.isin(tensors["true"], classes)
+    tested = torch.isin(tensors["test_labels"], classes)
+    return {
+        **tensors,
+        "train": tensors["train"][kept],
+        "given": torch.searchsorted(classes, tensors["given"][kept]),
+        "true": torch.searchsorted(classes, tensors["true"][kept]),
+        "test": tensors["test"][tested],
+        "test_labels": torch.searchsorted(classes, tensors["test_labels"][tested]),
+        "num_classes": torch.tensor(len(classes)),
+    }
 
 
 def _prepared(data: TrainingData) -> dict[str, Tensor]:

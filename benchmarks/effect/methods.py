@@ -3,6 +3,7 @@
 Legend: B samples in the minibatch, C classes, z logits, y target.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -41,6 +42,10 @@ class Objective:
     def begin_epoch(self, epoch: int, lr_factor: float) -> None:
         """Before an epoch, counted from 0; the factor is that of the model's learning rate."""
 
+    def doubt(self, rows: Tensor) -> None:
+        """Give these rows little weight for a start."""
+        raise NotImplementedError(f"{type(self).__name__} has no weight of a row.")
+
     @property
     def log_instance(self) -> Tensor | None:
         """Log-temperatures of the instances, if the method has them."""
@@ -50,9 +55,9 @@ class Objective:
 class EarlyLearning(Objective):
     """ELR, whose loss needs the index."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, **settings: float) -> None:
         self.regularised = losses.EarlyLearningRegularization(
-            len(problem.given), problem.num_classes, device=problem.given.device
+            len(problem.given), problem.num_classes, device=problem.given.device, **settings
         )
 
     def loss(
@@ -130,7 +135,8 @@ class Tempered(Objective):
             groups, momentum=settings.momentum, per_sample=settings.per_sample
         )
         self.first_lrs = [group["lr"] for group in self.optimizer.param_groups]
-        self.settings, self.given, self.waiting = settings, problem.given, False
+        self.settings, self.waiting = settings, False
+        self.rows, self.classes = problem.train, problem.given[problem.train]
 
     def begin_epoch(self, epoch: int, lr_factor: float) -> None:
         self.waiting = epoch < self.settings.waits
@@ -138,9 +144,11 @@ class Tempered(Objective):
             for group, lr in zip(self.optimizer.param_groups, self.first_lrs, strict=True):
                 group["lr"] = lr * lr_factor
         if self.settings.centred and self.tables.log_instance is not None:
-            table, classes = self.tables.log_instance.detach(), self.given
-            sums = torch.zeros(int(classes.max()) + 1).index_add_(0, classes, table)
-            table -= (sums / classes.bincount().clamp(min=1))[classes]
+            table, classes = self.tables.log_instance.detach(), self.classes
+            counts = classes.bincount()
+            sums = torch.zeros(len(counts), device=table.device)
+            sums.index_add_(0, classes, table[self.rows])
+            table[self.rows] -= (sums / counts.clamp(min=1))[classes]
 
     def loss(
         self, model: nn.Module, inputs: Tensor, target: Tensor, index: Tensor
@@ -153,6 +161,13 @@ class Tempered(Objective):
         if self.settings.constant_step:
             loss = loss / (1 / temperature.detach()).mean()
         return loss, logits
+
+    def doubt(self, rows: Tensor) -> None:
+        table = self.tables.log_instance
+        if table is None:
+            return super().doubt(rows)
+        table.detach()[rows] = math.log(self.settings.bounds[1])
+        return None
 
     def zero_grad(self) -> None:
         self.optimizer.zero_grad()

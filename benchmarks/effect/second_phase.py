@@ -10,7 +10,10 @@ Legend: N instances, R rows that are trained on.
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from scipy.stats import rankdata
 from torch import Tensor
 
 from data_parameters import TrainingDynamics, corrupt_labels
@@ -20,6 +23,7 @@ from effect.cells import Problem
 
 LEAST_PLANTED = 60  # both as in the program
 BY_HEART = 0.5
+Scores = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +40,10 @@ class SecondPhase:
         least_rate: Estimated noise below which nothing is left out and training goes on.
         rejoin: Whether those left out come back, with the class that the network preferred to the
             given one: not at all, at once, or at the first drop of the learning rate.
+        rule: Judge by planted labels, or plant none and doubt who has a mean margin below 0.
+        score: What planted labels are compared by: the clipped mean margin, σ, or the mean of the
+            ranks of both.
+        down_weighted: Go on with those doubted too, at the highest σ for a start.
     """
 
     learned: float = 0.5
@@ -45,6 +53,9 @@ class SecondPhase:
     cost: float = 0.5
     least_rate: float = 0.05
     rejoin: Literal["never", "at once", "at the drop"] = "never"
+    rule: Literal["planted", "negative"] = "planted"
+    score: Literal["margin", "temperature", "both"] = "margin"
+    down_weighted: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,6 +88,7 @@ class Phases:
         given: Labels to train on now, ``(N,)``.
         rows: Rows to train on now.
         planted: Which of the R training rows had a wrong label on purpose.
+        doubted: Rows that are trained on at the highest σ from now on.
     """
 
     def __init__(
@@ -88,7 +100,8 @@ class Phases:
         self.judgement: Judgement | None = None
         self._least = 1.0
         self._rejoining = problem.given, problem.train
-        if settings is not None:
+        self.doubted = problem.train[:0]
+        if settings is not None and settings.rule == "planted":
             self._plant(settings, seed)
 
     def _plant(self, settings: SecondPhase, seed: int) -> None:
@@ -103,30 +116,66 @@ class Phases:
         )
         self.given = given.to(self.problem.given.device)
 
-    def judge_when_due(self, epoch: int, dynamics: TrainingDynamics) -> Judgement | None:
+    def judge_when_due(
+        self, epoch: int, dynamics: TrainingDynamics, log_instance: Tensor | None
+    ) -> Judgement | None:
         """Before an epoch, counted from 0: judge once enough planted labels are predicted."""
         if self.settings is None or self.judgement is not None or epoch == 0:
             return None
+        learned = self._learned(dynamics)
+        if learned < self.settings.learned and epoch < round(self.settings.latest * self.epochs):
+            return None
+        if self.settings.rule == "negative":
+            self.judgement = self._doubt_negative(self.settings, epoch, dynamics)
+        else:
+            scores = self._scores(self.settings, dynamics, log_instance)
+            self.judgement = self._judge(self.settings, epoch, learned, scores)
+        believed = self.judgement.believed.to(self.problem.train.device)
+        left_out = self.problem.train[~believed]
+        self.given, self.rows = self.problem.given, self.problem.train[believed]
+        self._rejoining = self._with_rivals(left_out, dynamics)
+        if self.settings.down_weighted:
+            self.rows, self.doubted = self.problem.train, left_out
+        return self.judgement
+
+    def _learned(self, dynamics: TrainingDynamics) -> float:
+        """Share of the planted labels learned by heart, beyond what was predicted by chance."""
+        if not bool(self.planted.any()):
+            return 0.0
         rows = self.problem.train[self.planted.to(self.problem.train.device)]
         predicted = float((dynamics.last_prediction[rows] == self.given[rows]).float().mean())
         self._least = min(self._least, predicted)
-        learned = (predicted - self._least) / max(1 - self._least, 1e-9)
-        if learned < self.settings.learned and epoch < round(self.settings.latest * self.epochs):
-            return None
-        self.judgement = self._judge(self.settings, epoch, learned, dynamics)
-        believed = self.judgement.believed.to(self.problem.train.device)
-        self.given, self.rows = self.problem.given, self.problem.train[believed]
-        self._rejoining = self._with_rivals(self.problem.train[~believed], dynamics)
-        return self.judgement
+        return (predicted - self._least) / max(1 - self._least, 1e-9)
+
+    def _doubt_negative(
+        self, settings: SecondPhase, epoch: int, dynamics: TrainingDynamics
+    ) -> Judgement:
+        """The rule without planted labels: a mean margin below 0."""
+        believed = ~(dynamics.margin[self.problem.train] < 0).cpu()
+        anew = settings.weights == "first" and not bool(believed.all())
+        return Judgement(epoch, float((~believed).float().mean()), believed, restarts=anew)
+
+    def _scores(
+        self, settings: SecondPhase, dynamics: TrainingDynamics, log_instance: Tensor | None
+    ) -> Scores:
+        """Of the R rows, lower for worse labels."""
+        margin = dynamics.clipped_margin[self.problem.train].cpu()
+        # Margins of a run that blew up can add to infinity, which says nothing.
+        margin = torch.where(margin.isfinite(), margin, torch.nan).double()
+        if settings.score == "margin":
+            return margin.numpy()
+        assert log_instance is not None
+        coldness = -log_instance[self.problem.train].cpu().double()
+        if settings.score == "temperature":
+            return coldness.numpy()
+        ranks = [rankdata(score.numpy(), nan_policy="omit") for score in (margin, coldness)]
+        return (ranks[0] + ranks[1]) / 2
 
     def _judge(
-        self, settings: SecondPhase, epoch: int, learned: float, dynamics: TrainingDynamics
+        self, settings: SecondPhase, epoch: int, learned: float, scores: Scores
     ) -> Judgement:
         """Planted rows get their labels back, and nothing is known against them."""
         problem = self.problem
-        rows = problem.train.to(dynamics.count.device)
-        scores = dynamics.clipped_margin[rows].cpu()
-        scores = torch.where(scores.isfinite(), scores, torch.nan).numpy()  # or a run blew up
         planted = self.planted.numpy()
         by_heart = learned >= settings.learned
         least_auroc = LEAST_AUROC if learned < BY_HEART else 0.0

@@ -9,6 +9,7 @@ from effect.grids import (
     CROSSED,
     DEFAULT,
     JUDGEMENTS,
+    MANY_CLASSES,
     METHODS,
     ORACLE,
     REGIMES,
@@ -48,7 +49,7 @@ STUDIES = {
     "banking77": Study(
         "Sentences: banking77",
         tuple(f"banking77/{noise}" for noise in FULL_GRID),
-        (*METHODS, A_SAMPLE.name),
+        (*METHODS, A_SAMPLE.name, *MANY_CLASSES),
         num_seeds=5,
     ),
     "trec6": Study(
@@ -113,6 +114,20 @@ STUDIES = {
         num_seeds=5,
         num_main=9,
         first_seed=5,
+    ),
+    "human": Study(
+        "CIFAR-100: ten classes that people mix up, 16 pixels a side",
+        ("cifar100-water/human", "cifar100-water/clean"),
+        (
+            "cross-entropy",
+            "GCE 0.7",
+            "mixup",
+            "ELR",
+            "instance lr 1",
+            "cross-entropy, second phase",
+            DEFAULT,
+        ),
+        num_seeds=3,
     ),
     "limits": Study(
         "If it were known which labels are wrong",

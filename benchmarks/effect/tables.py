@@ -4,9 +4,12 @@ import statistics
 from collections.abc import Callable, Sequence
 
 from effect import crossed
+from effect.grids import ALL_METHODS
 from effect.studies import STUDIES, Study
-from effect.training import Record
+from effect.training import FIRST_DROP, Record
 from timing import markdown
+
+STOP = "Test accuracy four epochs after the first drop, where the authors stop, %"
 
 
 def report(name: str, records: Sequence[Record]) -> str:
@@ -32,11 +35,14 @@ def _by_method(study: Study, records: Sequence[Record]) -> str:
         "Test accuracy at the last epoch, %": lambda r: r.last,
         "Test accuracy of the epoch that noisy validation labels select, %": lambda r: r.selected,
         "Test accuracy of the best epoch, %, which needs clean labels to choose": lambda r: r.best,
+        STOP: _at_stop,
         "Instances left out by the second phase, %": lambda r: _percent(r.judged.get("left_out")),
         # Those left out have their temperatures of the first phase: two phases do not compare.
         "AUROC of σ": lambda r: None if r.judged.get("left_out") else r.auroc.get("temperature"),
         "AUROC of the mean margin": lambda r: r.auroc.get("margin"),
     }
+    if study.title != STUDIES["regimes"].title:
+        del columns[STOP]
     for title, column in columns.items():
         decimals = 3 if title.startswith("AUROC") else 1
         rows = []
@@ -53,6 +59,14 @@ def _by_method(study: Study, records: Sequence[Record]) -> str:
             names = [named(cell, study) for cell in study.cells]
             parts.append(f"## {title}\n\n" + markdown(["method", *names], rows))
     return "\n".join(parts)
+
+
+def _at_stop(record: Record) -> float | None:
+    """Of the schedule with drops; the others have no such moment."""
+    budget = ALL_METHODS[record.method].budget
+    if not budget.get("drops", True):
+        return None
+    return record.test[round(FIRST_DROP * len(record.test)) + 3]
 
 
 def named(cell: str, study: Study) -> str:

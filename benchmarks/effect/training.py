@@ -17,6 +17,8 @@ from effect.cells import BUDGETS, Cell, Problem, draw, moved
 from effect.methods import Method
 from effect.second_phase import Phases
 
+FIRST_DROP = 0.67  # of the epochs
+
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
@@ -104,13 +106,15 @@ def run(cell: Cell, method: Method, seed: int) -> Record:
     first = 0  # the epoch from which the schedule counts
     test, validation, train = [], [], []
     for epoch in range(budget.epochs):
-        judgement = phases.judge_when_due(epoch, dynamics)
+        judgement = phases.judge_when_due(epoch, dynamics, objective.log_instance)
         if judgement is not None and not bool(judgement.believed.all()):
             objective = method.build(problem, seed)
+            if len(phases.doubted):
+                objective.doubt(phases.doubted)
             if judgement.restarts:
                 model, optimizer = begin()
                 first = epoch
-        milestones = (0.67, 0.84) if budget.drops else ()
+        milestones = (FIRST_DROP, 0.84) if budget.drops else ()
         drops = sum(epoch - first >= round(s * (budget.epochs - first)) for s in milestones)
         phases.rejoin(drops)
         for group in optimizer.param_groups:

@@ -17,7 +17,7 @@ from data_parameters.training.checkpoint import newest_checkpoint, save_checkpoi
 from data_parameters.training.config import SecondPhaseConfig, TrainConfig
 from data_parameters.training.labels import Labels
 from data_parameters.training.saved_run import SavedRun
-from data_parameters.training.second_phase import SecondPhase
+from data_parameters.training.second_phase import SecondPhase, finding
 
 DIGITS = (
     "train", "--recipe", "digits", "--epochs", "9", "--schedule.milestones", "6", "8",
@@ -150,6 +150,18 @@ def test_who_learned_half_by_heart_judges_where_planted_labels_are_hardly_told_a
     assert (found.noise_rate > 0) == judges
     assert bool(found.left_out.any()) == judges
     assert ("learned too little to tell" in str(found)) != judges
+
+
+@pytest.mark.parametrize(
+    ("rate", "learned", "said"),
+    [
+        (0.32, 0.1, "about 32.0% of the labels are wrong at random"),
+        (0.0, 0.1, "learned too little to tell"),
+        (0.0, 0.5, "classes taken for each other do not show"),
+    ],
+)
+def test_an_estimate_says_what_it_cannot_see(rate: float, learned: float, said: str) -> None:
+    assert said in finding(rate, learned)
 
 
 @pytest.mark.parametrize(("latest", "first"), [(0.5, 4), (0.0, 1), (0.9, 8)])

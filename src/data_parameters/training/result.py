@@ -20,7 +20,7 @@ from data_parameters.training.parts import Parts
 from data_parameters.training.plots import plot_accuracy, plot_temperature
 from data_parameters.training.run_folder import RunFolder
 from data_parameters.training.saved_run import dynamics_columns
-from data_parameters.training.second_phase import Judgement, SecondPhase
+from data_parameters.training.second_phase import Judgement, SecondPhase, finding
 
 __all__ = ["Result", "write_result"]
 
@@ -78,10 +78,7 @@ class Result:
             )
         judged = self.second_phase
         if judged is not None and judged["noise_rate"] is not None:
-            rate = judged["noise_rate"]
-            found = f"about {rate:.1%} of the labels are wrong"
-            if rate == 0:
-                found = "hardly any label is wrong, or the network had learned too little to tell"
+            found = finding(judged["noise_rate"], judged["learned"])
             lines.append(
                 f"Second phase: after epoch {judged['epoch']} {judged['num_left_out']:,} instances "
                 f"were left out; {found}."

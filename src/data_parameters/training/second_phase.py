@@ -17,7 +17,7 @@ from data_parameters.training.batches import mixed
 from data_parameters.training.config import TrainConfig
 from data_parameters.training.labels import Labels
 
-__all__ = ["Judgement", "SecondPhase"]
+__all__ = ["Judgement", "SecondPhase", "finding"]
 
 LEAST_PLANTED = 60
 MOST_PLANTED = 0.1  # of a small data set
@@ -50,13 +50,6 @@ class Judgement:
         """How many instances are left out."""
         return int(self.left_out.sum())
 
-    @property
-    def finding(self) -> str:
-        """What the estimate says; 0 is also that of a network that has learned too little."""
-        if self.noise_rate == 0:
-            return "hardly any is wrong, or the network has learned too little to tell"
-        return f"about {self.noise_rate:.1%} are wrong"
-
     def __str__(self) -> str:
         if self.noise_rate is None:
             return (
@@ -64,13 +57,31 @@ class Judgement:
                 "None is left out."
             )
         begin = (
-            f"Judged the labels after epoch {self.epoch}: {self.finding} "
+            f"Judged the labels after epoch {self.epoch}: {finding(self.noise_rate, self.learned)} "
             f"({self.learned:.0%} of the planted ones were learned by heart)."
         )
         if self.num_left_out == 0:
             return f"{begin} None is left out, and training goes on."
         how = "begins again from the first weights" if self.restarts else "goes on"
         return f"{begin} {self.num_left_out:,} instances are left out, and training {how}."
+
+
+def finding(noise_rate: float, learned: float) -> str:
+    """What an estimate says.
+
+    Args:
+        noise_rate: The estimate. Planted labels are drawn at random, and so are the wrong ones
+            that it counts.
+        learned: Share of the planted labels that the network had learned by heart.
+
+    Returns:
+        A clause.
+    """
+    if noise_rate > 0:
+        return f"about {noise_rate:.1%} of the labels are wrong at random"
+    if learned < BY_HEART:
+        return "hardly any label is wrong at random, or the network has learned too little to tell"
+    return "hardly any label is wrong at random; classes taken for each other do not show here"
 
 
 class SecondPhase:
