@@ -86,14 +86,6 @@ def summary() -> str:
     )
 
 
-def difference(ours: Sequence[Record], others: Sequence[Record]) -> str:
-    """Mean difference at the last epoch over pairs of one seed, ± its standard error."""
-    theirs = {record.seed: record.last for record in others}
-    found = [record.last - theirs[record.seed] for record in ours]
-    error = statistics.stdev(found) / len(found) ** 0.5 if len(found) > 1 else 0.0
-    return f"{statistics.fmean(found):+z.1f} ± {error:.1f}"
-
-
 def row(by_method: dict[str, list[Record]]) -> tuple[list[str], list[str]]:
     """The columns of both tables, over the seeds that all methods have."""
     seeds = {record.seed for record in by_method[DEFAULT]}
@@ -108,14 +100,19 @@ def row(by_method: dict[str, list[Record]]) -> tuple[list[str], list[str]]:
     peer = max(peers, key=lambda method: last[method])
     chooser = max(peers, key=lambda method: mean(chosen[method], _selected))
     ours = chosen[DEFAULT]
+
+    def difference(other: str) -> str:
+        gain, error = paired([*ours, *chosen[other]], ours[0].cell, DEFAULT, other)
+        return f"{gain:+z.1f} ± {error:.1f}"
+
     precise = [r.judged["precision"] for r in ours if "precision" in r.judged]
     reached = [
         str(len(seeds)),
         f"{last['cross-entropy']:.1f}",
         f"{last[DEFAULT]:.1f}",
         f"{last[peer]:.1f} ({peer})",
-        difference(ours, chosen["cross-entropy"]),
-        difference(ours, chosen[peer]),
+        difference("cross-entropy"),
+        difference(peer),
     ]
     parts = [
         f"{last[JUDGED]:.1f}",
@@ -149,39 +146,52 @@ def draw_region(path: Path) -> None:
     records = read("capacity")
     widths = sorted({int(r.method.split(", ")[1].split()[0]) for r in records})
     lrs = ["0.2", "1", "3"]
-    figure = Figure(figsize=(8.4, 3.4), layout="constrained")
-    for place, (cell, title) in enumerate(
-        {"digits/permute/0.4": "40 % permuted", "digits/clean": "clean"}.items()
-    ):
-        axes = figure.add_subplot(1, 2, place + 1)
-        last = {
-            method: mean([r for r in records if (r.cell, r.method) == (cell, method)], _last)
-            for method in {r.method for r in records if r.cell == cell}
-        }
+    titles = {
+        "digits/permute/0.4": "40 % permuted",
+        "digits/pair/0.4": "40 % moved to the next class",
+        "digits/clean": "clean",
+    }
+    figure = Figure(figsize=(10.8, 3.6), layout="constrained")
+    for place, (cell, title) in enumerate(titles.items()):
+        axes = figure.add_subplot(1, 3, place + 1)
         gains = [
-            [last[f"instance lr {lr}, {w} wide"] - last[f"cross-entropy, {w} wide"] for w in widths]
+            [
+                paired(records, cell, f"instance lr {lr}, {w} wide", f"cross-entropy, {w} wide")
+                for w in widths
+            ]
             for lr in lrs
         ]
         image = axes.imshow(
-            gains, cmap=matplotlib.colormaps["RdBu"], vmin=-20, vmax=20, aspect="auto"
-        )
+            [[gain for gain, _ in line] for line in gains],
+            cmap=matplotlib.colormaps["RdBu"], vmin=-20, vmax=20, aspect="auto",
+        )  # fmt: skip
         for y, line in enumerate(gains):
-            for x, gain in enumerate(line):
+            for x, (gain, error) in enumerate(line):
                 colour = "white" if abs(gain) > 14 else "black"
-                axes.text(x, y, f"{gain:+.1f}", ha="center", va="center", color=colour)
+                axes.text(
+                    x, y, f"{gain:+z.1f}\n± {error:.1f}", color=colour, ha="center", va="center",
+                    size=7.5,
+                )  # fmt: skip
         axes.set_xticks(range(len(widths)), [str(width) for width in widths])
         axes.set_yticks(range(len(lrs)), lrs)
-        axes.set(title=title, xlabel="Width of the two hidden layers", ylabel="lr_instance")
+        axes.set(title=title, xlabel="Width of the two hidden layers")
+        if place == 0:
+            axes.set_ylabel("lr_instance")
     figure.colorbar(image, ax=figure.axes, label="Points over cross-entropy, last epoch")
     figure.savefig(path, dpi=150)
 
 
+def paired(records: Sequence[Record], cell: str, ours: str, other: str) -> tuple[float, float]:
+    """Mean difference at the last epoch over pairs of one seed, and its standard error."""
+    last = {(r.method, r.seed): r.last for r in records if r.cell == cell}
+    seeds = [seed for method, seed in last if method == ours and (other, seed) in last]
+    found = [last[ours, seed] - last[other, seed] for seed in seeds]
+    error = statistics.stdev(found) / len(found) ** 0.5 if len(found) > 1 else 0.0
+    return statistics.fmean(found), error
+
+
 def _selected(record: Record) -> float:
     return record.selected
-
-
-def _last(record: Record) -> float:
-    return record.last
 
 
 def _figure(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
