@@ -30,19 +30,42 @@ def test_the_summary_is_made_of_the_runs() -> None:
     assert written == effect_summary.summary()
 
 
+def table_cells(file: str) -> dict[tuple[str, str], str]:
+    """The first number of each cell by row and column; of a page with several tables, the first."""
+    found: dict[tuple[str, str], str] = {}
+    header: list[str] = []
+    for line in (RESULTS / file).read_text(encoding="utf-8").splitlines():
+        parts = [part.strip() for part in line.strip("|").split("|")] if "|" in line else []
+        if not parts or set(line) <= set("|-: "):
+            header = header if parts else []
+        elif not header:
+            header = parts
+        else:
+            for column, cell in zip(header[1:], parts[1:], strict=True):
+                if number := re.match(r"[+-]?(\d+(?:\.\d+)?)", cell):
+                    found.setdefault((parts[0], column), number[1])
+    return found
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/does_it_help.md", "docs/how_to_set.md"])
 def test_numbers_in_prose_are_in_the_tables(page: str) -> None:
-    """Numbers with a decimal between the marks of a table are in that table."""
+    """`95.4<!-- FILE | ROW | COLUMN -->`: the number is that of the cell."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    # A line that begins with a mark would be taken for HTML, and end its paragraph.
-    assert not re.search(r"^\s*<!-- (numbers|end)", text, flags=re.MULTILINE)
-    marked = re.findall(r"<!-- numbers of (\S+) -->(.*?)<!-- end -->", text, flags=re.DOTALL)
-    assert marked
-    for table, prose in marked:
-        known = set(re.findall(r"\d+\.\d+", (RESULTS / table).read_text(encoding="utf-8")))
-        found = set(re.findall(r"\d+\.\d+", prose))
-        assert found
-        assert found <= known, f"{page}: {sorted(found - known)} are not in {table}"
+    # A line that begins with a comment would be taken for HTML, and end its paragraph.
+    assert not re.search(r"^\s*<!-- \S+\.md", text, flags=re.MULTILINE)
+    text = " ".join(text.split())
+    marks = re.findall(r"([\d.]+)<!-- (\S+\.md) \| (.+?) \| (.+?) -->", text)
+    assert len(marks) == text.count(".md | ")
+    assert marks
+    for number, file, row, column in marks:
+        assert number == table_cells(file).get((row, column)), f"{page}: {file} | {row} | {column}"
+
+
+@pytest.mark.parametrize("page", ["docs/does_it_help.md", "docs/how_to_set.md"])
+def test_accuracies_in_prose_name_their_cells(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    text = re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.DOTALL)
+    assert not re.findall(r"\b\d\d\.\d\b(?!<!--)", text)
 
 
 @pytest.mark.parametrize("name", ["cross-entropy", "ELR", "instance lr 1, second phase"])
