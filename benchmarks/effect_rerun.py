@@ -92,7 +92,7 @@ def line(study: str, found: Sequence[Row], num_runs: int) -> list[str]:
         f"{max(abs(d) for row in found for d in row.differences):.1f}",
         f"{sum(row.within for row in found)} of {len(found)}",
         f"{sum(row.within for row in whole)} of {len(whole)}",
-        f"{max((abs(row.shift) for row in whole), default=0.0):.1f}",
+        f"{max(abs(row.shift) for row in whole):.1f}" if whole else "",
     ]
 
 

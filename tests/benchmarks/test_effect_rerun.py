@@ -37,7 +37,7 @@ def test_a_part_is_compared_seed_by_seed() -> None:
     assert [(row.method, row.is_whole, row.shift) for row in rows] == [("ELR", False, 0.5)]
     study, runs, elsewhere, same, largest, within, whole, shift = effect_rerun.line("x", rows, 4)
     assert (study, runs, elsewhere, same) == ("x", "1 of 4", "1", "0")
-    assert (largest, within, whole, shift) == ("0.5", "1 of 1", "0 of 0", "0.0")
+    assert (largest, within, whole, shift) == ("0.5", "1 of 1", "0 of 0", "")
 
 
 def test_a_run_without_a_committed_one_is_refused() -> None:
