@@ -42,9 +42,9 @@ class Objective:
     def begin_epoch(self, epoch: int, lr_factor: float) -> None:
         """Before an epoch, counted from 0; the factor is that of the model's learning rate."""
 
-    def doubt(self, rows: Tensor) -> None:
-        """Give these rows little weight for a start."""
-        raise NotImplementedError(f"{type(self).__name__} has no weight of a row.")
+    def set_temperature(self, rows: Tensor, temperature: float) -> None:
+        """Let these rows begin afresh at a temperature."""
+        raise NotImplementedError(f"{type(self).__name__} has no temperatures of instances.")
 
     @property
     def log_instance(self) -> Tensor | None:
@@ -162,11 +162,14 @@ class Tempered(Objective):
             loss = loss / (1 / temperature.detach()).mean()
         return loss, logits
 
-    def doubt(self, rows: Tensor) -> None:
+    def set_temperature(self, rows: Tensor, temperature: float) -> None:
         table = self.tables.log_instance
         if table is None:
-            return super().doubt(rows)
-        table.detach()[rows] = math.log(self.settings.bounds[1])
+            return super().set_temperature(rows, temperature)
+        table.detach()[rows] = math.log(temperature)
+        for value in self.optimizer.state.get(table, {}).values():
+            if isinstance(value, Tensor) and value.shape == table.shape:
+                value[rows] = 0
         return None
 
     def zero_grad(self) -> None:

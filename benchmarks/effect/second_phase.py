@@ -1,8 +1,7 @@
 """A second phase: judge the labels by planted ones, leave out the wrong ones, train afresh.
 
-The judgement is that of `data-parameters train` with `--phase2.run`. What differs: the program
-also lets temperatures of planted rows begin afresh where nobody is left out, and those left out
-keep theirs.
+The judgement is that of `data-parameters train` with `--phase2.run`, where those left out keep
+their temperatures.
 
 Legend: N instances, R rows that are trained on.
 """
@@ -138,11 +137,16 @@ class Phases:
             self.rows, self.doubted = self.problem.train, left_out
         return self.judgement
 
+    @property
+    def planted_rows(self) -> Tensor:
+        """The rows whose labels are, or were, wrong on purpose."""
+        return self.problem.train[self.planted.to(self.problem.train.device)]
+
     def _learned(self, dynamics: TrainingDynamics) -> float:
         """Share of the planted labels learned by heart, beyond what was predicted by chance."""
         if not bool(self.planted.any()):
             return 0.0
-        rows = self.problem.train[self.planted.to(self.problem.train.device)]
+        rows = self.planted_rows
         predicted = float((dynamics.last_prediction[rows] == self.given[rows]).float().mean())
         self._least = min(self._least, predicted)
         return (predicted - self._least) / max(1 - self._least, 1e-9)

@@ -107,10 +107,13 @@ def run(cell: Cell, method: Method, seed: int) -> Record:
     test, validation, train = [], [], []
     for epoch in range(budget.epochs):
         judgement = phases.judge_when_due(epoch, dynamics, objective.log_instance)
-        if judgement is not None and not bool(judgement.believed.all()):
+        if judgement is not None and bool(judgement.believed.all()):
+            if objective.log_instance is not None:  # or a cold σ would meet the label given back
+                objective.set_temperature(phases.planted_rows, 1.0)
+        elif judgement is not None:
             objective = method.build(problem, seed)
             if len(phases.doubted):
-                objective.doubt(phases.doubted)
+                objective.set_temperature(phases.doubted, 20.0)
             if judgement.restarts:
                 model, optimizer = begin()
                 first = epoch

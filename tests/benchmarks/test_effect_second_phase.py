@@ -59,13 +59,13 @@ def test_those_doubted_may_stay_at_the_highest_temperature() -> None:
     assert torch.equal(phases.rows, problem().train)
     assert float(WRONG[phases.doubted].float().mean()) > 0.97
     objective = INSTANCE.build(problem(), 0)
-    objective.doubt(phases.doubted)
+    objective.set_temperature(phases.doubted, 20.0)
     table = objective.log_instance
     assert table is not None
     expected = torch.zeros(N).index_fill(0, phases.doubted, 20.0).clamp(min=1.0).log()
     assert torch.allclose(table, expected)
-    with pytest.raises(NotImplementedError, match="no weight of a row"):
-        PLAIN.build(problem(), 0).doubt(phases.doubted)
+    with pytest.raises(NotImplementedError, match="no temperatures"):
+        PLAIN.build(problem(), 0).set_temperature(phases.doubted, 20.0)
 
 
 def test_rows_among_chosen_classes_are_counted_anew() -> None:
