@@ -148,10 +148,15 @@ def page(again: Path) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("again", type=Path, help="folder that --results of effect_study.py named")
     arguments = parser.parse_args()
-    if not any((arguments.again / "effect").glob("*.jsonl")):
+    if arguments.again.resolve() == RESULTS:
+        parser.error(f"`{arguments.again}` holds the committed runs themselves. Name another.")
+    known = [arguments.again / "effect" / f"{name}.jsonl" for name in STUDIES]
+    if not any(effect_study.read(path) for path in known):
         parser.error(f"`{arguments.again}/effect` holds no runs. Repeat a study into it first.")
     text = page(arguments.again)
     (RESULTS / "effect_rerun.md").write_text(text, encoding="utf-8")

@@ -110,7 +110,7 @@ STUDIES = {
             *(f"{d}/{n}" for d in ("digits", "banking77", "trec6", "cifar100") for n in MAIN[:2]),
             "cifar100/human",
         ),
-        ("cross-entropy", "GCE 0.7", "ELR", DEFAULT, A_SAMPLE.name, "NCE+RCE", "NCE+RCE 10, 0.1"),
+        ("cross-entropy", "GCE 0.7", "ELR", DEFAULT, A_SAMPLE.name),
         num_seeds=5,
         num_main=9,
         first_seed=5,

@@ -81,7 +81,10 @@ def finding(noise_rate: float, learned: float) -> str:
         return f"about {noise_rate:.1%} of the labels are wrong at random"
     if learned < BY_HEART:
         return "hardly any label is wrong at random, or the network has learned too little to tell"
-    return "hardly any label is wrong at random; classes taken for each other do not show here"
+    return (
+        "hardly any label is wrong at random, or too many to tell; classes taken for each other do "
+        "not show here"
+    )
 
 
 class SecondPhase:
