@@ -20,8 +20,6 @@ from effect.methods import (
 
 PLAIN = Method("cross-entropy", plain(cross_entropy()))
 INSTANCE = tempered("instance lr 1", lr_instance=1.0)
-TWENTIETH = {"planted": 0.05, "latest": 0.67}
-THIRD = {**TWENTIETH, "learned": 2.0, "latest": 1 / 3}  # whatever was learned by heart
 
 METHODS = {
     method.name: method
@@ -57,25 +55,6 @@ MANY_CLASSES = {
         ),
     )
 }
-# What was tried on the way to the second phase above, with a planted label in twenty.
-VARIANTS = {
-    method.name: method
-    for method in (
-        judged(PLAIN, " at 1/3, afresh", **THIRD, weights="first", cost=1.0),
-        judged(
-            tempered("instance lr 0.2", lr_instance=0.2), " at 1/3, afresh",
-            **THIRD, weights="first", cost=1.0,
-        ),
-        judged(INSTANCE, " at 1/3, afresh", **THIRD, weights="first", cost=1.0),
-        judged(INSTANCE, " at 1/3, afresh, cost 0.5", **THIRD, weights="first"),
-        judged(INSTANCE, " at 1/3, weights kept", **THIRD, weights="kept", cost=1.0),
-        judged(
-            INSTANCE, " at 2/3, weights kept", learned=2.0, weights="kept", cost=1.0, **TWENTIETH
-        ),
-        judged(INSTANCE, " at 2/3 at the latest, planted 0.05", **TWENTIETH),
-    )
-}  # fmt: skip
-
 # The prototype's rule: nothing planted, and who has a mean margin below 0 is doubted.
 NEGATIVE = {"rule": "negative", "learned": 2.0, "latest": 1 / 3, "weights": "kept"}
 # The second phase, one setting at a time.
@@ -203,7 +182,6 @@ ORACLE = replace(PLAIN, name="cross-entropy, right labels alone", knows=True)
 ALL_METHODS = (
     METHODS
     | MANY_CLASSES
-    | VARIANTS
     | CAPACITIES
     | SETTINGS
     | CROSSED

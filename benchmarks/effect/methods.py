@@ -44,7 +44,10 @@ class Objective:
 
     def set_temperature(self, rows: Tensor, temperature: float) -> None:
         """Let these rows begin afresh at a temperature."""
-        raise NotImplementedError(f"{type(self).__name__} has no temperatures of instances.")
+        raise ValueError(
+            "Only instance parameters have temperatures to set, such as those of `down_weighted`. "
+            f"Found {type(self).__name__}."
+        )
 
     @property
     def log_instance(self) -> Tensor | None:

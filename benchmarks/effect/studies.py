@@ -14,7 +14,6 @@ from effect.grids import (
     ORACLE,
     REGIMES,
     SETTINGS,
-    VARIANTS,
 )
 
 MAIN = ["permute/0.4", "clean", "pair/0.4"]
@@ -68,7 +67,7 @@ STUDIES = {
     "cifar100-full": Study(
         "CIFAR-100, 10 classes, 32 pixels a side",
         tuple(f"cifar100-full/{noise}" for noise in ("permute/0.4", "human", "clean")),
-        (*METHODS, *VARIANTS),
+        tuple(METHODS),
         num_seeds=3,
     ),
     "capacity": Study(

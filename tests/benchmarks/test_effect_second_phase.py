@@ -64,7 +64,7 @@ def test_those_doubted_may_stay_at_the_highest_temperature() -> None:
     assert table is not None
     expected = torch.zeros(N).index_fill(0, phases.doubted, 20.0).clamp(min=1.0).log()
     assert torch.allclose(table, expected)
-    with pytest.raises(NotImplementedError, match="no temperatures"):
+    with pytest.raises(ValueError, match="Only instance parameters have temperatures"):
         PLAIN.build(problem(), 0).set_temperature(phases.doubted, 20.0)
 
 
